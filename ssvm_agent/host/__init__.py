@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only place that starts programs, owns threads and reads the machine."""
