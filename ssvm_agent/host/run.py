@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place that starts programs.
+
+Argument vectors only, never a shell (requirements S4). Each program gets its own process group, a
+fixed environment and a deadline; when the deadline ends, or the caller is cancelled, the whole
+group is terminated and then killed. Output is bounded. Arguments never appear in errors or logs,
+because some callers have to pass what should not be read there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from asyncio import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from ssvm_agent.host.errors import (
+    ProgramFailedError,
+    ProgramMissingError,
+    ProgramTimedOutError,
+)
+
+Argument = str | Path
+
+_BASE_ENVIRONMENT: Final = {
+    "LC_ALL": "C",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+}
+_READ_SIZE: Final = 64 * 1024
+# A program that ignores SIGTERM this long is killed; one that survives SIGKILL this long hangs in
+# the kernel and is left behind.
+_TERMINATE_GRACE_S: Final = 2.0
+_KILL_GRACE_S: Final = 2.0
+_ERROR_TAIL_BYTES: Final = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramResult:
+    """What a finished program left.
+
+    Attributes:
+        returncode: Exit status; negative when a signal ended it.
+        stdout: The first ``max_output_bytes`` it wrote.
+        stderr: Likewise.
+        truncated: Whether one of them was longer.
+    """
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+    truncated: bool = False
+
+    @property
+    def text(self) -> str:
+        """Standard output as text, undecodable bytes replaced."""
+        return self.stdout.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceLimits:
+    """Kernel limits for a program that handles data we do not trust (requirements S3).
+
+    Attributes:
+        address_space_bytes: The most memory it may map.
+        cpu_s: The most processor time it may use.
+        file_size_bytes: The longest file it may write.
+        open_files: The most descriptors it may hold.
+        no_network: Whether it runs in an empty network namespace (needs root).
+    """
+
+    address_space_bytes: int | None = None
+    cpu_s: int | None = None
+    file_size_bytes: int | None = None
+    open_files: int | None = None
+    no_network: bool = False
+
+    def prefix(self) -> list[str]:
+        """The argument vector that applies the limits and then becomes the program behind it."""
+        pairs = (
+            ("as", self.address_space_bytes),
+            ("cpu", self.cpu_s),
+            ("fsize", self.file_size_bytes),
+            ("nofile", self.open_files),
+        )
+        limits = [f"--{name}={value}" for name, value in pairs if value is not None]
+        network = ["unshare", "--net", "--"] if self.no_network else []
+        return [*network, "prlimit", "--core=0", *limits, "--"]
+
+
+class Runner(Protocol):
+    """Starts programs; tests have one that only pretends."""
+
+    async def run(
+        self,
+        argv: Sequence[Argument],
+        *,
+        deadline_s: float,
+        input: bytes | None = None,  # noqa: A002 - the name subprocess uses
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+        max_output_bytes: int = 1 << 20,
+        limits: ResourceLimits | None = None,
+    ) -> ProgramResult:
+        """Run a program to its end; see :meth:`SystemRunner.run`."""
+        ...
+
+
+class SystemRunner:
+    """Starts real programs."""
+
+    async def run(
+        self,
+        argv: Sequence[Argument],
+        *,
+        deadline_s: float,
+        input: bytes | None = None,  # noqa: A002 - the name subprocess uses
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+        max_output_bytes: int = 1 << 20,
+        limits: ResourceLimits | None = None,
+    ) -> ProgramResult:
+        """Run a program to its end.
+
+        Args:
+            argv: The program and its arguments; found on a fixed PATH.
+            deadline_s: For starting, running and reading its output together.
+            input: Its standard input; None connects it to nothing.
+            check: Whether an exit status other than 0 raises.
+            env: Variables on top of a minimal environment; ours is not inherited.
+            max_output_bytes: Kept of each output stream; the rest is read and dropped.
+            limits: Kernel limits to run under.
+
+        Raises:
+            ProgramMissingError: There is no such program.
+            ProgramFailedError: It failed and ``check`` is set.
+            ProgramTimedOutError: It was killed at the deadline.
+        """
+        program = Path(argv[0]).name
+        command = [*(limits.prefix() if limits else []), *map(str, argv)]
+        try:
+            process = await subprocess.create_subprocess_exec(
+                *command,
+                stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**_BASE_ENVIRONMENT, **(env or {})},
+                process_group=0,
+            )
+        except (FileNotFoundError, PermissionError) as error:
+            raise ProgramMissingError(program) from error
+        try:
+            async with asyncio.timeout(deadline_s):
+                async with asyncio.TaskGroup() as group:
+                    out = group.create_task(_read(process.stdout, max_output_bytes))
+                    err = group.create_task(_read(process.stderr, max_output_bytes))
+                    if input is not None:
+                        group.create_task(_write(process.stdin, input))
+                returncode = await process.wait()
+        except TimeoutError as error:
+            raise ProgramTimedOutError(program, deadline_s) from error
+        finally:
+            if process.returncode is None:
+                await _end_group(process)
+        stdout, more_out = out.result()
+        stderr, more_err = err.result()
+        if check and returncode:
+            raise ProgramFailedError(program, returncode, _tail(stderr or stdout))
+        return ProgramResult(
+            returncode=returncode, stdout=stdout, stderr=stderr, truncated=more_out or more_err
+        )
+
+
+async def _read(stream: asyncio.StreamReader | None, limit: int) -> tuple[bytes, bool]:
+    """Everything up to the limit, and whether there was more; reads to the end in any case."""
+    kept = bytearray()
+    truncated = False
+    while stream is not None and (data := await stream.read(_READ_SIZE)):
+        room = limit - len(kept)
+        kept += data[:room]
+        truncated = truncated or len(data) > room
+    return bytes(kept), truncated
+
+
+async def _write(stream: asyncio.StreamWriter | None, data: bytes) -> None:
+    assert stream is not None
+    # A program may end without reading all of its input; its exit status tells whether that was
+    # right.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stream.write(data)
+        await stream.drain()
+    stream.close()
+
+
+async def _end_group(process: subprocess.Process) -> None:
+    """Terminate the process group, then kill it; give up on one that hangs in the kernel."""
+    for number, grace_s in ((signal.SIGTERM, _TERMINATE_GRACE_S), (signal.SIGKILL, _KILL_GRACE_S)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            async with asyncio.timeout(grace_s):
+                await process.wait()
+        except TimeoutError:
+            continue
+        return
+
+
+def _tail(output: bytes) -> str:
+    """The end of a program's output in one line."""
+    return " ".join(output[-_ERROR_TAIL_BYTES:].decode("utf-8", "replace").split())
