@@ -21,7 +21,7 @@ from ssvm_agent.config.settings import Persisted
 from ssvm_agent.errors import ConfigError
 from ssvm_agent.masking import Secret
 
-PASSPHRASE_KEY: Final = "keystore.passphrase"
+PASSPHRASE_KEY: Final = "keystore.passphrase"  # noqa: S105 - the name of the entry
 # Compat: agent-lifecycle.md 4.1, the passphrase of a keystore made before one was ever stored.
 DEFAULT_PASSPHRASE: Final = "vmops.com"  # noqa: S105 - a published default, not a secret
 _SERVER_LIST_KEY: Final = "host"
@@ -62,7 +62,7 @@ class AgentState:
         return self._entries.get(f"{self._prefix}.name") or None
 
     @property
-    def server_list_text(self) -> str | None:
+    def server_list(self) -> str | None:
         """The ``host`` entry with its ``@algorithm``: what Startup reports as ``msHostList``."""
         return self._entries.get(_SERVER_LIST_KEY) or None
 
@@ -79,18 +79,18 @@ class AgentState:
         with self._lock:
             self._entries = read_properties(self._path)
 
-    def remember_host(self, host_id: int | None, uuid: str | None, name: str | None) -> None:
+    def save_host(self, host_id: int, uuid: str, name: str) -> None:
         """Keep the identity the server gave us: one write, none when nothing changed (blocking).
 
         Id 0 is what a StartupAnswer carries before the host row is known; it is never stored
         (agent-lifecycle.md 0, fact 3).
         """
-        if not host_id or host_id < 0:
+        if host_id <= 0:
             return
         values = {"id": str(host_id), "uuid": uuid, "name": name}
         self._write({f"{self._prefix}.{key}": value for key, value in values.items() if value})
 
-    def remember_server_list(self, servers: Sequence[str], algorithm: str) -> None:
+    def save_servers(self, servers: Sequence[str], algorithm: str) -> None:
         """Keep ``host=<csv>@<algorithm>`` (agent-lifecycle.md 3.7; blocking)."""
         self._write({_SERVER_LIST_KEY: f"{','.join(servers)}@{algorithm}"})
 
@@ -139,12 +139,12 @@ def read_persisted(entries: Mapping[str, str], resource_class: str) -> Persisted
 def read_host_id(entries: Mapping[str, str], resource_class: str) -> int | None:
     """The stored host id; a stored 0 or anything unreadable counts as none."""
     text = entries.get(f"{resource_class}.id", "")
-    return int(text) or None if text.isascii() and text.isdigit() else None
+    return int(text) or None if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(_ENCODING)
+        return path.read_bytes().decode(_ENCODING)
     except FileNotFoundError:
         return ""
     except OSError as error:
