@@ -75,6 +75,8 @@ def update(text: str, changes: Mapping[str, str | None]) -> str:
             kept.append(line.raw if same else format_value(key, value) + _line_end(line.raw))
     if kept and not kept[-1].endswith(("\n", "\r")):
         kept[-1] += "\n"
+    if kept and _ends_in_backslash(kept[-1].removesuffix("\n").removesuffix("\r")):
+        kept[-1] += "\n"  # ends a continuation that would swallow what follows
     for key, value in changes.items():
         if value is not None and key not in last:
             kept.append(format_value(key, value) + "\n")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class LinkControl(Protocol):
     """What a command may ask of the connection it came over.
 
-    All methods return at once; the link acts, and remembers what must outlive a restart, on its own.
+    All methods return at once; the link acts on its own, and remembers what outlives a restart.
     """
 
     def ready(
