@@ -114,9 +114,8 @@ class LinkSettings:
         30.0, "longest pause between connection attempts", check=convert.positive
     )
     ping_missing_limit: int = setting(
-        5,
+        3,
         "unanswered pings after which the link counts as dead",
-        properties="ping.retries",
         check=convert.positive,
     )
     preferred_host_check_s: int = setting(

@@ -62,7 +62,7 @@ class AgentState:
         return self._entries.get(f"{self._prefix}.name") or None
 
     @property
-    def server_list(self) -> str | None:
+    def server_list_text(self) -> str | None:
         """The ``host`` entry with its ``@algorithm``: what Startup reports as ``msHostList``."""
         return self._entries.get(_SERVER_LIST_KEY) or None
 
@@ -79,18 +79,18 @@ class AgentState:
         with self._lock:
             self._entries = read_properties(self._path)
 
-    def save_host(self, host_id: int, uuid: str, name: str) -> None:
+    def remember_host(self, host_id: int | None, uuid: str | None, name: str | None) -> None:
         """Keep the identity the server gave us: one write, none when nothing changed (blocking).
 
         Id 0 is what a StartupAnswer carries before the host row is known; it is never stored
         (agent-lifecycle.md 0, fact 3).
         """
-        if host_id <= 0:
+        if host_id is None or host_id <= 0:
             return
         values = {"id": str(host_id), "uuid": uuid, "name": name}
         self._write({f"{self._prefix}.{key}": value for key, value in values.items() if value})
 
-    def save_servers(self, servers: Sequence[str], algorithm: str) -> None:
+    def remember_server_list(self, servers: Sequence[str], algorithm: str) -> None:
         """Keep ``host=<csv>@<algorithm>`` (agent-lifecycle.md 3.7; blocking)."""
         self._write({_SERVER_LIST_KEY: f"{','.join(servers)}@{algorithm}"})
 

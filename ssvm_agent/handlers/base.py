@@ -22,58 +22,55 @@ if TYPE_CHECKING:
     from ssvm_agent.host.pools import WorkPool
     from ssvm_agent.host.run import Runner
     from ssvm_agent.ingest.jobs import JobTable
-    from ssvm_agent.storage.stores import StoreService
+    from ssvm_agent.storage.service import StoreService
 
 
 class LinkControl(Protocol):
     """What a command may ask of the connection it came over.
 
-    All methods return at once; the link acts on its own, and remembers what outlives a restart.
+    All methods return at once; the link acts afterwards, after the answer has been sent where the
+    protocol asks for that. What must outlive a restart is stored by the handler.
     """
 
-    def ready(
-        self,
-        *,
-        host_id: int | None,
-        host_uuid: str | None,
-        host_name: str | None,
-        servers: Sequence[str] | None,
-        avoid: Sequence[str] | None,
-        algorithm: str | None,
-        check_interval_s: int | None,
-    ) -> None:
-        """A ReadyCommand arrived: identity and server lists (agent-lifecycle.md 2.5, 3.7)."""
+    def set_ready(self, *, host_id: int, host_uuid: str | None, host_name: str | None) -> None:
+        """Ready #1 arrived: ping with the true host id from now on (agent-lifecycle.md 0, 4)."""
         ...
 
-    def refused(self, reason: str) -> None:
+    def refuse(self, reason: str) -> None:
         """The server refused the connection: close the link, back off, try again."""
         ...
 
-    def apply_servers(
+    def apply_server_list(
         self,
+        *,
         servers: Sequence[str],
-        *,
-        avoid: Sequence[str] | None,
         algorithm: str | None,
+        avoid: Sequence[str],
         check_interval_s: int | None,
-        check_now: bool,
+        check_now: bool = False,
     ) -> None:
-        """Take over a server list; ``check_now`` looks for the preferred server at once."""
+        """Take over a server list and avoid list (agent-lifecycle.md 3.7).
+
+        Args:
+            servers: New order of servers; empty: keep the present one.
+            algorithm: Name of the balance algorithm; empty or ``None``: keep the present list.
+            avoid: Replaces the avoid list.
+            check_interval_s: Interval of the preferred-server check; ``None`` or 0 stops it.
+            check_now: Check for the preferred server at once.
+        """
         ...
 
-    def migrate(
-        self,
-        servers: Sequence[str] | None,
-        *,
-        avoid: Sequence[str] | None,
-        algorithm: str | None,
-        check_interval_s: int | None,
-    ) -> None:
-        """Move, a little later, to the first reachable server not to be avoided."""
+    def migrate(self, *, servers: Sequence[str], avoid: Sequence[str]) -> None:
+        """Move to the first reachable server not to be avoided (agent-lifecycle.md 3.7).
+
+        Args:
+            servers: Candidates; empty: the present list.
+            avoid: Servers that must not be taken.
+        """
         ...
 
-    def forbid_reconnect(self) -> None:
-        """The server wants us gone: no pings, no reconnect (agent-lifecycle.md 3.5)."""
+    def stand_down(self) -> None:
+        """The server wants us gone: no pings, no reconnect; the link stays as it is (3.5)."""
         ...
 
 

@@ -94,10 +94,15 @@ def test_precedence_from_default_to_command_line(machine: Machine) -> None:
 
 
 def test_every_value_knows_its_source(machine: Machine) -> None:
-    settings = machine.load(_MINIMUM + " threads=7", "ping.retries=9", "log: {level: debug}")
+    settings = machine.load(
+        _MINIMUM + " threads=7", "host.lb.check.interval=9", "log: {level: debug}"
+    )
     sources = {row.key: (row.value, row.source) for row in settings.explain()}
     assert sources["workers"] == ("7", "boot text (threads)")
-    assert sources["link.ping_missing_limit"] == ("9", "agent.properties (ping.retries)")
+    assert sources["link.preferred_host_check_s"] == (
+        "9",
+        "agent.properties (host.lb.check.interval)",
+    )
     assert sources["log.level"] == ("debug", str(machine.yaml))
     assert sources["name"] == ("from-the-kernel", "host name")
     assert sources["mount_root"] == ("/mnt/SecStorage", "default")
