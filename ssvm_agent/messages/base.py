@@ -57,7 +57,7 @@ class Command(Message, kw_only=True, frozen=True):
         external_details: Map of maps, since 4.22.
     """
 
-    context_map: dict[str, str] = {}
+    context_map: dict[str, str] = msgspec.field(default_factory=dict)
     wait: Int = 0
     bypass_host_maintenance: bool = False
     external_details: dict[str, Any] | None = None
@@ -180,14 +180,12 @@ def fields_of(struct: type[Message]) -> tuple[FieldPlan, ...]:
     hints = typing.get_type_hints(struct, include_extras=True)
     wire_names = dict(zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True))
     lineage = [cls for cls in struct.__mro__ if issubclass(cls, Message)]
+    declared = [vars(cls).get("__annotations__", {}) for cls in lineage]
     ordered = [
         name
-        for index, cls in enumerate(lineage)
-        for name in vars(cls).get("__annotations__", {})
-        if name in wire_names
-        and not any(
-            name in vars(parent).get("__annotations__", {}) for parent in lineage[index + 1 :]
-        )
+        for index, own in enumerate(declared)
+        for name in own
+        if name in wire_names and not any(name in inherited for inherited in declared[index + 1 :])
     ]
     return tuple(_plan(name, wire_names[name], hints[name]) for name in ordered)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message structs to JSON text as Gson spells it (wire-protocol.md 4 and 11).
+r"""Message structs to JSON text as Gson spells it (wire-protocol.md 4 and 11).
 
 Fields in the order of the Java class, null left out, ``< > & = '`` and everything beyond ASCII as
-``\\uXXXX``, no white space.
+``\uXXXX``, no white space.
 """
 
 import re
