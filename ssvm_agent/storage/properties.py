@@ -8,8 +8,10 @@ complete one is the last thing an installation writes (requirements R20).
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +21,11 @@ from typing import Final
 
 from ssvm_agent import javaproperties
 from ssvm_agent.host.files import atomic_write
-from ssvm_agent.storage.errors import CorruptPropertiesError, IncompletePropertiesError
+from ssvm_agent.storage.errors import (
+    CorruptPropertiesError,
+    IncompletePropertiesError,
+    NotFoundError,
+)
 from ssvm_agent.storage.layout import ImageKind, properties_name
 from ssvm_agent.storage.paths import FILE_MODE
 
@@ -178,10 +184,19 @@ def read_file(path: Path) -> ImageProperties:
     Raises:
         IncompletePropertiesError: See :func:`load`; an empty file is one.
         CorruptPropertiesError: Likewise, or it is no text file of sensible length.
-        OSError: It could not be read, or is a symbolic link.
+        NotFoundError: It is something else than a regular file, such as a symbolic link.
+        OSError: It could not be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            raise NotFoundError(f"{path.name} is not a regular file") from error
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotFoundError(f"{path.name} is not a regular file")
         data = os.read(descriptor, _MAX_FILE_BYTES)
     finally:
         os.close(descriptor)
