@@ -87,14 +87,19 @@ def canonical_algorithm(name: str) -> str:
         raise UnknownAlgorithmError(f"checksum algorithm not recognised: {name}") from None
 
 
+def _new(algorithm: str) -> hashlib._Hash:
+    return hashlib.new(_HASHLIB_NAMES[algorithm], usedforsecurity=False)
+
+
 class Digests:
     """Running digests of one stream; :meth:`update` releases the GIL for large blocks."""
 
     def __init__(self, algorithms: Iterable[str]) -> None:
-        self._running = {
-            name: hashlib.new(_HASHLIB_NAMES[name], usedforsecurity=False)
-            for name in dict.fromkeys(algorithms)
-        }
+        self._running = {name: _new(name) for name in dict.fromkeys(algorithms)}
+
+    def add(self, algorithm: str) -> None:
+        """Compute one more; only before the first block."""
+        self._running.setdefault(algorithm, _new(algorithm))
 
     def update(self, block: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the stream."""

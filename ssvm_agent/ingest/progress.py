@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a running ingest tells about itself: plain numbers, written by the pipeline, read by anyone."""
+"""What a running ingest tells about itself: plain numbers, written by the pipeline alone."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class Progress:
         bytes_written: Bytes of the image so far, after decompression.
         note: What a user should know now (``retry 3/8 in 40 s: reason``), else empty.
         temporary_path: The file being written, absolute, empty before it exists.
+        keep_partial: Set by the owner before it cancels because the process ends: the temporary
+            file stays for a later process, where that can continue it.
     """
 
     phase: Phase = Phase.RESERVE
@@ -36,6 +38,7 @@ class Progress:
     bytes_written: int = 0
     note: str = ""
     temporary_path: str = ""
+    keep_partial: bool = False
 
     @property
     def percent(self) -> int:
@@ -43,8 +46,3 @@ class Progress:
         if not self.bytes_expected:
             return 0
         return min(100, 100 * self.bytes_received // self.bytes_expected)
-
-    def restart(self) -> None:
-        """Forget what was received: the stream begins again."""
-        self.bytes_received = 0
-        self.bytes_written = 0

@@ -28,7 +28,7 @@ class Source(Protocol):
     """One image's bytes.
 
     The object is used by one pipeline. :meth:`open` may be called again after the source raised
-    :class:`~ssvm_agent.ingest.errors.SourceRestartedError`; each call starts a stream at ``resume`` or
+    :class:`~ssvm_agent.ingest.errors.SourceRestartedError`; each call starts at ``resume`` or
     at the first byte.
     """
 
@@ -43,6 +43,9 @@ class Source(Protocol):
     @property
     def validator(self) -> str | None:
         """What a later :class:`ResumePoint` needs; ``None`` when the source cannot resume."""
+
+    async def measure(self) -> int | None:
+        """Ask for the length without fetching anything; ``None`` when it cannot be had that way."""
 
     def describe(self) -> str:
         """The source for logs and progress texts, without secrets."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssvm_agent.images.formats import ImageFormat
-from ssvm_agent.images.ovf import OvfFacts
+from ssvm_agent.images.ovf import Ovf
 from ssvm_agent.ingest.checksum import ExpectedChecksum
 from ssvm_agent.ingest.limits import DEFAULT_MAX_SIZE_BYTES
 from ssvm_agent.ingest.source import ResumePoint, Source
@@ -88,4 +88,4 @@ class Installed:
     virtual_size_bytes: int
     physical_size_bytes: int
     checksum_text: str
-    ovf: OvfFacts | None = None
+    ovf: Ovf | None = None

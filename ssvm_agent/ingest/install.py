@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The blocking steps around a transfer: reserve a directory, publish what came in, clean up.
+
+Run in the threads of the store. A file gets its final name only when it is complete and checked;
+the properties appear after it, in one step; until then an empty properties file marks the directory
+as in progress (requirements R20).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ssvm_agent.host.files import rename_into_place
+from ssvm_agent.storage.errors import CorruptPropertiesError, NotFoundError
+from ssvm_agent.storage.layout import ImageKind, properties_name, temporary_name
+from ssvm_agent.storage.paths import make_directories, resolve_inside
+from ssvm_agent.storage.properties import ImageProperties, mark_in_progress, read_file, write_file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A directory prepared for one image.
+
+    Attributes:
+        directory: Absolute; exists.
+        temporary: Where the image grows; does not exist yet.
+    """
+
+    directory: Path
+    temporary: Path
+
+
+def reserve(root: Path, relative: str, kind: ImageKind, *, owner: str, job_id: str) -> Reservation:
+    """Make the install directory and mark it as in progress.
+
+    Raises:
+        PathEscapeError: The directory is not a path below the store.
+        OSError: The store refuses.
+    """
+    directory = make_directories(root, relative)
+    mark_in_progress(directory, kind)
+    return Reservation(directory=directory, temporary=directory / temporary_name(owner, job_id))
+
+
+def publish(
+    reservation: Reservation, kind: ImageKind, properties: ImageProperties, *, now: datetime
+) -> None:
+    """Give the finished file its name and write its properties; complete or not at all.
+
+    A file of an earlier installation in the same directory is removed last.
+    """
+    path = reservation.directory / _name_of(kind)
+    earlier = _earlier_file(path)
+    target = reservation.directory / properties.file_name
+    rename_into_place(reservation.temporary, target)
+    try:
+        write_file(
+            path, properties, now=now, temporary_name=f"{reservation.temporary.name}.properties"
+        )
+    except BaseException:
+        with contextlib.suppress(OSError):
+            target.unlink()
+        raise
+    if earlier is not None and earlier != properties.file_name:
+        with contextlib.suppress(OSError):
+            (reservation.directory / earlier).unlink()
+
+
+def clean_up(reservation: Reservation, kind: ImageKind) -> None:
+    """Remove what a failed ingest made: the mark if it is still empty, the directory if it is."""
+    name = properties_name(kind)
+    with contextlib.suppress(FileNotFoundError):
+        reservation.temporary.unlink()
+    with contextlib.suppress(FileNotFoundError):
+        if name is not None and not (reservation.directory / name).lstat().st_size:
+            (reservation.directory / name).unlink()
+    # Not empty: something of somebody else is in it.
+    with contextlib.suppress(OSError):
+        reservation.directory.rmdir()
+
+
+def place_snapshot(root: Path, directory: str, files: tuple[tuple[Path, str], ...]) -> None:
+    """Move finished parts of a snapshot to their names, replacing what has them.
+
+    Args:
+        root: Of the store.
+        directory: Install directory of the snapshot.
+        files: Temporary file and path below the install directory, for each part.
+    """
+    for temporary, relative in files:
+        target = resolve_inside(root, f"{directory}/{relative}")
+        make_directories(root, str(target.parent.relative_to(root)))
+        rename_into_place(temporary, target)
+
+
+def _name_of(kind: ImageKind) -> str:
+    name = properties_name(kind)
+    if name is None:
+        raise ValueError(f"a {kind} has no properties file")
+    return name
+
+
+def _earlier_file(path: Path) -> str | None:
+    """The file an earlier, complete properties file names."""
+    try:
+        return read_file(path).file_name
+    except (CorruptPropertiesError, NotFoundError, FileNotFoundError):
+        return None
