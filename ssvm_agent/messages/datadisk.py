@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks of an OVA (storage-commands.md 3.17, 3.18)."""
 
+import msgspec
+
 from ssvm_agent.messages.base import Answer, Command, DataTO, wire_class
 from ssvm_agent.messages.objects import TemplateObjectTO
 from ssvm_agent.messages.ovf import DatadiskTO
@@ -16,9 +18,9 @@ class GetDatadisksCommand(Command, kw_only=True, frozen=True):
 
 @wire_class("com.cloud.agent.api.storage.GetDatadisksAnswer", bare=True)
 class GetDatadisksAnswer(Answer, kw_only=True, frozen=True):
-    """The disks; always a list on success (storage-commands.md 1.1)."""
+    """The disks; always a list, also with a failure (storage-commands.md 1.1)."""
 
-    data_disk_details: list[DatadiskTO] | None = None
+    data_disk_details: list[DatadiskTO] | None = msgspec.field(default_factory=list)
 
 
 @wire_class("com.cloud.agent.api.storage.CreateDatadiskTemplateCommand")

@@ -33,8 +33,13 @@ class FieldError(MessageError):
     @property
     def path(self) -> str:
         """The JSON path from the message's own object, ``$`` for that object itself."""
-        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in self._path)
-        return "$" + "".join(steps)
+        return "$" + "".join(map(_step, self._path))
 
     def __str__(self) -> str:
         return f"{self.path}: expected {self.expected}, found {self.found}"
+
+
+def _step(step: str | int) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    return f".{step}" if step.isidentifier() else f"['{step}']"

@@ -134,7 +134,7 @@ def _number(value: object) -> int:
     try:
         return _number_of_text(value) if isinstance(value, str) else int(value)
     except (ValueError, OverflowError):
-        raise FieldError("a number", "something else") from None
+        raise FieldError("a number", "text that is none") from None
 
 
 def _number_of_text(text: str) -> int:
