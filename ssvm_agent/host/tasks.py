@@ -88,6 +88,8 @@ class BackgroundTasks:
         task = asyncio.create_task(_guarded(coro, name, on_error), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task cancelled before its first step never gets to its work.
+        task.add_done_callback(lambda _: coro.close())
         return TaskHandle(task)
 
     async def drain(self, deadline_s: float) -> bool:

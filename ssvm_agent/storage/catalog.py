@@ -133,9 +133,7 @@ def _identity(root: Path) -> tuple[int, int]:
 
 
 def _find_directories(root: Path, top: PurePosixPath) -> list[PurePosixPath]:
-    """Every ``<account>/<id>`` directory, relative to the store; what vanishes meanwhile is
-    gone.
-    """
+    """Every ``<account>/<id>`` directory, relative to the store."""
     found: list[PurePosixPath] = []
     for account in _subdirectories(root / top, must_exist=True):
         inner = _subdirectories(root / top / account)
