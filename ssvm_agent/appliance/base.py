@@ -33,6 +33,11 @@ class Appliance(Protocol):
     reached, except where they say otherwise.
     """
 
+    @property
+    def upload_key(self) -> Secret | None:
+        """The key for signed uploads, once a server has sent one."""
+        ...
+
     async def prepare(self) -> None:
         """Bring the machine into the state the agent needs before it connects.
 
@@ -72,6 +77,10 @@ class Appliance(Protocol):
 
     async def set_upload_key(self, key: Secret) -> None:
         """Take a new key for signed uploads (storage-commands.md 3.1); in use at once."""
+        ...
+
+    async def trust_cloud_ca(self, certificates: str) -> None:
+        """Add the cloud's CA (PEM texts) to the trust of the system (agent-lifecycle.md 4.1)."""
         ...
 
     async def install_web_certificate(self, certificate: WebCertificate | None) -> None:

@@ -211,6 +211,15 @@ class UploadSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSettings:
+    """The status page, health and metrics."""
+
+    listen: str = setting(
+        "127.0.0.1:9180", "address and port of status page, health and metrics; empty: none"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """Where log lines go and how many (R26)."""
 
@@ -309,7 +318,6 @@ class Settings:
         check=convert.absolute,
     )
     publish: Publisher = setting(Publisher.APACHE, "who serves ports 80 and 443")
-    status_listen: str = setting("127.0.0.1:8211", "status and metrics page; empty: none")
     appliance: ApplianceKind = setting(
         ApplianceKind.RECORDING,
         "what may be changed on this machine: recording (nothing), or system-vm, which is also the"
@@ -324,6 +332,7 @@ class Settings:
     commands: CommandSettings = field(default_factory=CommandSettings)
     download: DownloadSettings = field(default_factory=DownloadSettings)
     upload: UploadSettings = field(default_factory=UploadSettings)
+    status: StatusSettings = field(default_factory=StatusSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
     persisted: Persisted = field(default_factory=Persisted)
@@ -336,6 +345,11 @@ class Settings:
     def use_https_to_upload(self) -> bool:
         """Whether upload URLs are https."""
         return self.upload.use_https
+
+    @property
+    def status_listen(self) -> str:
+        """Address and port of the status page; empty: none."""
+        return self.status.listen
 
     @property
     def full_guid(self) -> str:
