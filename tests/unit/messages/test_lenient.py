@@ -39,7 +39,8 @@ def test_slip_is_forgiven(text: str, value: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[", "{", "{a", "{a:", "{a:1", "{a:1,}", "{a 1}", '{"a":1;}', '"abc', '"\\x"', '"\\u12"',
+        "", "[", "{", "{a", "{a:", "{a:1", "{a:1,}", "{a 1}", '{"a":1;}',
+        '"abc', '"\\x"', '"\\u12"',
         "[1 2]", "]", ":", "/* open",
     ],
 )  # fmt: skip
