@@ -66,3 +66,9 @@ class LinkLostError(LinkError):
     """The link ended, from either side."""
 
     code = "link_lost"
+
+
+class MovedError(LinkError):
+    """We left a working link for another server."""
+
+    code = "link_moved"
