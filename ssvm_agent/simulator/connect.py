@@ -13,34 +13,24 @@ from ssvm_agent.simulator import commands, rules
 from ssvm_agent.simulator.attache import Attache
 from ssvm_agent.simulator.errors import AgentGoneError, AnswerTimeoutError, ConnectFailedError
 from ssvm_agent.simulator.model import HostStatus, ImageStore, Message
-from ssvm_agent.simulator.timing import Timing
-from ssvm_agent.simulator.zone import Zone
+from ssvm_agent.simulator.state import ServerState
 
 
 class Connect:
     """One connect run.
 
     Args:
-        zone: Stores and settings to tell the agent.
+        state: The zone to tell the agent of, and the waits.
         attache: The agent.
         others: Attachés of the other agents, whose firewalls must let this one in.
-        synced: Told of what the agent's lists hold, before Ready.
-        timing: How long to wait.
     """
 
-    def __init__(
-        self,
-        zone: Zone,
-        attache: Attache,
-        others: Sequence[Attache],
-        synced: Callable[[frozenset[str]], None],
-        timing: Timing,
-    ) -> None:
-        self._zone = zone
+    def __init__(self, state: ServerState, attache: Attache, others: Sequence[Attache]) -> None:
+        self._state = state
+        self._zone = state.zone
+        self._timing = state.timing
         self._attache = attache
         self._others = others
-        self._synced = synced
-        self._timing = timing
 
     async def run(self) -> None:
         """All steps; the host is Up afterwards.
@@ -114,7 +104,7 @@ class Connect:
                 else:
                     listed |= set(entries)
         if complete:
-            self._synced(frozenset(listed))
+            self._state.synchronise(frozenset(listed))
 
     async def _ready(self) -> None:
         host = self._attache.host
@@ -127,7 +117,7 @@ class Connect:
             raise ConnectFailedError("Ready was not answered in time.") from error
         if not (first and first[0].result):
             raise ConnectFailedError("Ready was answered with false.")
-        host.become(HostStatus.UP)
+        self._state.become(host, HostStatus.UP)
         zone = self._zone
         await self._easily(
             commands.ready_with_servers(

@@ -175,7 +175,11 @@ async def fake_agent(
     """Connect and shake hands; send a Startup with these changes unless ``startup`` is None."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     agent = FakeAgent(reader, writer, TlsChannel(context or anonymous_context()), answer, mangle)
-    await agent.shake_hands()
+    try:
+        await agent.shake_hands()
+    except BaseException:
+        writer.transport.abort()
+        raise
     task = asyncio.create_task(agent.run())
     try:
         if startup is not None:
