@@ -18,9 +18,11 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-import socket
+import threading
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ssvm_agent.host.errors import HostError
 from ssvm_agent.host.pools import WorkPool
@@ -30,6 +32,8 @@ from ssvm_agent.web.ranges import Slice
 
 if TYPE_CHECKING:
     from aiohttp.web import StreamResponse
+
+T = TypeVar("T")
 
 # One sendfile call; large enough that the call itself does not count.
 _SENDFILE_BYTES: Final = 8 << 20
@@ -100,84 +104,116 @@ async def _send_plain(
     descriptor = os.dup(transport.get_extra_info("socket").fileno())
     try:
         while sent.count < part.count:
-            burst = await _burst(pool, descriptor, file, part, sent)
-            if burst and sent.count < part.count:
-                await _room(descriptor, transport, idle_timeout_s)
+            match await _burst(pool, descriptor, file, part, sent):
+                case _Burst.FULL:
+                    await _room(descriptor, transport, idle_timeout_s)
+                case _Burst.SHORT:
+                    raise SendingStoppedError("The file has become shorter while it was sent.")
+                case _Burst.DONE | _Burst.LONG:
+                    continue
     finally:
-        # A thread that still sends keeps the file and this descriptor: see _burst.
         os.close(descriptor)
 
 
-async def _burst(pool: WorkPool, descriptor: int, file: OpenFile, part: Slice, sent: Sent) -> bool:
-    """One burst; returns whether the socket was full at its end."""
-    # The thread works on duplicates of its own: it may outlive us when the store hangs.
-    mine = _Descriptors(os.dup(descriptor), os.dup(file.fileno()))
+class _Burst(Enum):
+    """Why a burst ended."""
+
+    DONE = auto()
+    FULL = auto()
+    """The socket takes no more; the client has to read first."""
+    LONG = auto()
+    """Others may want the thread."""
+    SHORT = auto()
+    """The file ended."""
+
+
+async def _burst(
+    pool: WorkPool, descriptor: int, file: OpenFile, part: Slice, sent: Sent
+) -> _Burst:
+    loan = _Loan(descriptor, file.fileno())
+    start = part.start + sent.count
+    pushed, end = await _on_loan(pool, loan, _push, start, part.count - sent.count)
+    sent.count += pushed
+    return end
+
+
+async def _on_loan(
+    pool: WorkPool, loan: _Loan, fn: Callable[[_Loan, int, int], T], start: int, count: int
+) -> T:
+    """Run blocking work on lent descriptors; what it raises becomes ours."""
     try:
-        count, full = await pool.call(
-            _push,
-            mine,
-            part.start + sent.count,
-            part.count - sent.count,
-            deadline_s=_STORE_DEADLINE_S,
-        )
-    except (HostError, OSError) as error:
-        mine.stop()
-        if isinstance(error, ConnectionError):
-            raise
-        raise SendingStoppedError("The file can no longer be read.", detail=str(error)) from error
-    except asyncio.CancelledError:
-        mine.stop()
+        return await pool.call(loan.use, fn, start, count, deadline_s=_STORE_DEADLINE_S)
+    except ConnectionError:
         raise
-    if count == 0 and not full:
-        raise SendingStoppedError("The file has become shorter while it was sent.")
-    sent.count += count
-    return full
+    except (HostError, OSError) as error:
+        raise SendingStoppedError("The file can no longer be read.", detail=str(error)) from error
+    finally:
+        loan.end()
 
 
-class _Descriptors:
-    """Socket and file of one burst, closed by the thread that uses them."""
+class _Loan:
+    """Duplicates of descriptors for one piece of work in a thread, which may outlive its caller.
 
-    __slots__ = ("file", "socket", "stopped")
+    They are closed by the thread when it has begun, else by the caller.
+    """
 
-    def __init__(self, socket_descriptor: int, file_descriptor: int) -> None:
-        self.socket = socket_descriptor
-        self.file = file_descriptor
-        self.stopped = False
+    __slots__ = ("_begun", "_ended", "_lock", "descriptors")
 
-    def stop(self) -> None:
-        """Have the thread end at its next step."""
-        self.stopped = True
+    def __init__(self, *descriptors: int) -> None:
+        self.descriptors = tuple(os.dup(one) for one in descriptors)
+        self._lock = threading.Lock()
+        self._begun = False
+        self._ended = False
 
-    def close(self) -> None:
-        os.close(self.socket)
-        os.close(self.file)
+    @property
+    def ended(self) -> bool:
+        """Whether the caller is no longer interested."""
+        return self._ended
+
+    def use(self, fn: Callable[[_Loan, int, int], T], start: int, count: int) -> T:
+        """Blocking: run the work and close the descriptors."""
+        with self._lock:
+            if self._ended:
+                raise ConnectionAbortedError("the transfer has ended")
+            self._begun = True
+        try:
+            return fn(self, start, count)
+        finally:
+            self._close()
+
+    def end(self) -> None:
+        """The caller goes on without the work, or it is done."""
+        with self._lock:
+            self._ended = True
+            if self._begun:
+                return
+        self._close()
+
+    def _close(self) -> None:
+        for one in self.descriptors:
+            os.close(one)
 
 
-def _push(descriptors: _Descriptors, offset: int, count: int) -> tuple[int, bool]:
+def _push(loan: _Loan, start: int, count: int) -> tuple[int, _Burst]:
     """Blocking: send until done, until the socket is full, or until the burst is over."""
+    target, source = loan.descriptors
     poller = select.poll()
-    poller.register(descriptors.socket, select.POLLOUT)
+    poller.register(target, select.POLLOUT)
     deadline = time.monotonic() + _BURST_S
     pushed = 0
-    try:
-        while pushed < count and not descriptors.stopped and time.monotonic() < deadline:
-            try:
-                step = os.sendfile(
-                    descriptors.socket,
-                    descriptors.file,
-                    offset + pushed,
-                    min(_SENDFILE_BYTES, count - pushed),
-                )
-            except BlockingIOError:
-                if not poller.poll(_ROOM_WAIT_MS):
-                    return pushed, True
-                continue
-            if step == 0:
-                break
-            pushed += step
-        return pushed, pushed > 0
-    finally:
-        descriptors.close()
+    while pushed < count:
+        try:
+            step = os.sendfile(target, source, start + pushed, min(_SENDFILE_BYTES, count - pushed))
+        except BlockingIOError:
+            if not poller.poll(_ROOM_WAIT_MS):
+                return pushed, _Burst.FULL
+            step = None
+        if step == 0:
+            return pushed, _Burst.SHORT
+        pushed += step or 0
+        if loan.ended or time.monotonic() > deadline:
+            return pushed, _Burst.LONG
+    return pushed, _Burst.DONE
 
 
 async def _flush(
@@ -225,15 +261,8 @@ async def _send_tls(
 ) -> None:
     while sent.count < part.count:
         size = min(_TLS_BLOCK_BYTES, part.count - sent.count)
-        try:
-            block = await pool.call(
-                _read, os.dup(file.fileno()), part.start + sent.count, size,
-                deadline_s=_STORE_DEADLINE_S,
-            )  # fmt: skip
-        except (HostError, OSError) as error:
-            raise SendingStoppedError(
-                "The file can no longer be read.", detail=str(error)
-            ) from error
+        loan = _Loan(file.fileno())
+        block = await _on_loan(pool, loan, _read, part.start + sent.count, size)
         if not block:
             raise SendingStoppedError("The file has become shorter while it was sent.")
         try:
@@ -244,16 +273,5 @@ async def _send_tls(
         sent.count += len(block)
 
 
-def _read(descriptor: int, offset: int, size: int) -> bytes:
-    try:
-        return os.pread(descriptor, size, offset)
-    finally:
-        os.close(descriptor)
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """End the connection so that the client cannot take what it has for the whole."""
-    raw = transport.get_extra_info("socket")
-    if isinstance(raw, socket.socket):
-        raw.shutdown(socket.SHUT_RDWR)
-    transport.abort()
+def _read(loan: _Loan, start: int, count: int) -> bytes:
+    return os.pread(loan.descriptors[0], count, start)

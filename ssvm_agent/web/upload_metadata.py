@@ -7,21 +7,21 @@ commands. Unknown fields are ignored; a field of the wrong type refuses the whol
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from ssvm_agent.masking import mask_url
+from ssvm_agent.messages.envelope import decode_object
+from ssvm_agent.messages.errors import MessageError
+from ssvm_agent.messages.upload import TemplateOrVolumePostUploadCommand
 from ssvm_agent.web.upload_crypto import MetadataError
 
 GIB: Final = 1 << 30
-UNLIMITED: Final = -1
 # An account limit no cloud gives in GiB: 4.22 servers put bytes into this field.
 _LARGEST_LIMIT_GIB: Final = 1 << 28
 # Templates are sent with 0 (storage-commands.md 5.4).
 _DEFAULT_PROCESS_TIMEOUT_S: Final = 3600
-_MAX_INT64: Final = (1 << 63) - 1
+_MAX_GIB_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,68 +63,33 @@ def parse_metadata(text: str) -> UploadMetadata:
         MetadataError: It is no JSON object, or a needed field is absent or of the wrong type.
     """
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise MetadataError("The metadata is not JSON.") from error
-    if not isinstance(document, dict):
-        raise MetadataError("The metadata is not a JSON object.")
-    fields = _Fields(document)
+        command = decode_object(TemplateOrVolumePostUploadCommand, text.encode())
+    except MessageError as error:
+        raise MetadataError("The metadata cannot be read.", detail=str(error)) from error
     return UploadMetadata(
-        entity_id=fields.integer("entityId"),
-        entity_uuid=fields.text("entityUUID"),
-        kind=_kind(fields.text("type")),
-        directory=fields.text("absolutePath"),
-        name=fields.text("name"),
-        image_format=fields.text("imageFormat"),
-        store_url=fields.text("dataTo"),
-        account_id=fields.integer("accountId"),
-        max_size_bytes=_max_size(fields.integer("maxUploadSize")),
-        account_limit_bytes=_account_limit(
-            fields.integer("defaultMaxSecondaryStorageInGB", default=UNLIMITED)
-        ),
-        store_role=fields.text("dataToRole", default="Image"),
-        checksum=fields.text("checksum", default=""),
-        description=fields.text("description", default=""),
-        requires_hvm=fields.boolean("requiresHvm"),
-        nfs_version=fields.text("nfsVersion", default="") or None,
-        process_timeout_s=fields.integer("processTimeout", default=0) or _DEFAULT_PROCESS_TIMEOUT_S,
+        entity_id=command.entity_id,
+        entity_uuid=_needed("entityUUID", command.entity_uuid),
+        kind=_kind(_needed("type", command.type)),
+        directory=_needed("absolutePath", command.absolute_path),
+        name=_needed("name", command.name),
+        image_format=_needed("imageFormat", command.image_format),
+        store_url=_needed("dataTo", command.data_to),
+        account_id=command.account_id,
+        max_size_bytes=_max_size(_needed("maxUploadSize", command.max_upload_size)),
+        account_limit_bytes=_account_limit(command.default_max_secondary_storage_in_gb),
+        store_role=command.data_to_role or "Image",
+        checksum=command.checksum or "",
+        description=command.description or "",
+        requires_hvm=command.requires_hvm,
+        nfs_version=command.nfs_version or None,
+        process_timeout_s=command.process_timeout or _DEFAULT_PROCESS_TIMEOUT_S,
     )
 
 
-class _Fields:
-    """Typed access to the object; numbers may be texts, as the server's own reader allows."""
-
-    def __init__(self, document: Mapping[str, object]) -> None:
-        self._document = document
-
-    def text(self, name: str, *, default: str | None = None) -> str:
-        value = self._document.get(name)
-        if value is None and default is not None:
-            return default
-        if not isinstance(value, str) or (default is None and not value):
-            raise MetadataError(f"The metadata has no usable {name}.")
-        return value
-
-    def integer(self, name: str, *, default: int | None = None) -> int:
-        value = self._document.get(name)
-        if value is None and default is not None:
-            return default
-        if isinstance(value, str):
-            try:
-                value = int(value)
-            except ValueError as error:
-                raise MetadataError(f"The metadata has no usable {name}.") from error
-        if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _MAX_INT64:
-            raise MetadataError(f"The metadata has no usable {name}.")
-        return value
-
-    def boolean(self, name: str) -> bool:
-        value = self._document.get(name)
-        if value is None:
-            return False
-        if not isinstance(value, bool):
-            raise MetadataError(f"The metadata has no usable {name}.")
-        return value
+def _needed(name: str, value: str | None) -> str:
+    if not value:
+        raise MetadataError(f"The metadata has no {name}.")
+    return value
 
 
 def _kind(text: str) -> Literal["TEMPLATE", "VOLUME"]:
@@ -135,10 +100,10 @@ def _kind(text: str) -> Literal["TEMPLATE", "VOLUME"]:
             raise MetadataError(f"The metadata has the unknown type {text!r}.")
 
 
-def _max_size(gib: int) -> int:
-    if gib <= 0:
+def _max_size(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < len(text) <= _MAX_GIB_DIGITS and int(text)):
         raise MetadataError("The metadata has no usable maxUploadSize.")
-    return gib * GIB
+    return int(text) * GIB
 
 
 def _account_limit(limit: int) -> int | None:
