@@ -7,35 +7,39 @@ of that format then takes what it needs from the passing bytes. Nothing an image
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ssvm_agent.images.errors import ImageError
 from ssvm_agent.images.formats import ImageFormat
+from ssvm_agent.images.iso import parse_iso
 from ssvm_agent.images.qcow2 import parse_qcow2
 from ssvm_agent.images.raw import parse_plain, parse_raw
 from ssvm_agent.images.report import MAX_VIRTUAL_SIZE_BYTES, Facts, ImageReport, InspectionLimits
 from ssvm_agent.images.signatures import settle
 from ssvm_agent.images.stream import HEAD_BYTES, Parser, Span, StreamReader
+from ssvm_agent.images.vdi import parse_vdi
 from ssvm_agent.images.vhd import parse_vhd
-
-
-def inspection(declared: ImageFormat | None, limits: InspectionLimits) -> Parser[Facts]:
-    """Recognise an image and read it by the rules of its format."""
-    head = yield Span(0, HEAD_BYTES)
-    detected = settle(head.data, declared)
-    return (yield from _parser(detected, declared, limits))
+from ssvm_agent.images.vhdx import parse_vhdx
+from ssvm_agent.images.vmdk import parse_vmdk
 
 
 def _parser(
     detected: ImageFormat, declared: ImageFormat | None, limits: InspectionLimits
 ) -> Parser[Facts]:
-    match detected:
-        case ImageFormat.QCOW2:
-            return parse_qcow2(limits)
-        case ImageFormat.VHD:
-            return parse_vhd(limits)
-        case ImageFormat.RAW:
-            return parse_raw(limits, declared)
-        case _:
-            return parse_plain(detected, limits)
+    if detected is ImageFormat.RAW:
+        return parse_raw(limits, declared)
+    parse = _PARSERS.get(detected)
+    return parse(limits) if parse is not None else parse_plain(detected, limits)
+
+
+_PARSERS: dict[ImageFormat, Callable[[InspectionLimits], Parser[Facts]]] = {
+    ImageFormat.QCOW2: parse_qcow2,
+    ImageFormat.VHD: parse_vhd,
+    ImageFormat.VHDX: parse_vhdx,
+    ImageFormat.VMDK: parse_vmdk,
+    ImageFormat.VDI: parse_vdi,
+    ImageFormat.ISO: parse_iso,
+}
 
 
 class ImageInspector:
