@@ -17,7 +17,7 @@ class SetupKeyStoreCommand(Command, kw_only=True, frozen=True):
     router_access_ip: str | None = None
 
 
-@wire_class("org.apache.cloudstack.ca.SetupKeystoreAnswer")
+@wire_class("org.apache.cloudstack.ca.SetupKeystoreAnswer", bare=True)
 class SetupKeystoreAnswer(Answer, kw_only=True, frozen=True):
     """The signing request, PEM; the class name's lower-case s is right."""
 
