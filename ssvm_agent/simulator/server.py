@@ -32,7 +32,7 @@ from ssvm_agent.simulator.authority import CertificateAuthority
 from ssvm_agent.simulator.downloads import Download, Image
 from ssvm_agent.simulator.errors import NoAgentError
 from ssvm_agent.simulator.link import AgentLink
-from ssvm_agent.simulator.model import Fields, Host, HostStatus, ImageStore, Message, Violation
+from ssvm_agent.simulator.model import Host, HostStatus, ImageStore, Message, Violation
 from ssvm_agent.simulator.session import Session
 from ssvm_agent.simulator.state import Faults, ServerState
 from ssvm_agent.simulator.timing import Timing
@@ -210,7 +210,7 @@ class ManagementServer:
         for host in self.zone.hosts.values():
             if name is None or host.name == name:
                 return host
-        raise NoAgentError(f"No host {name or ''} is known.")
+        raise NoAgentError(f"The host {name} is not known." if name else "No host is known.")
 
     def session(self, name: str | None = None) -> Session:
         """The live session of a host.
@@ -221,7 +221,11 @@ class ManagementServer:
         for session in self._state.sessions.values():
             if session.attache is not None and name in (None, session.attache.host.name):
                 return session
-        raise NoAgentError(f"Host {name or ''} is not connected.")
+        raise NoAgentError(f"{name} is not connected." if name else "No agent is connected.")
+
+    async def next_change(self) -> None:
+        """Wait for the next thing to happen: a status, an answer about a download, a violation."""
+        await self._state.next_change()
 
     async def wait_until(self, predicate: Callable[[], bool], deadline_s: float = 20.0) -> None:
         """Wait until something about the server is true.
@@ -318,7 +322,3 @@ class ManagementServer:
     def storage_parent(self, store: int = 0) -> str:
         """The ``_dir`` an agent reported for a store."""
         return self.zone.stores[store].parent
-
-    def listed_fields(self, answer: Message) -> dict[str, Fields]:
-        """The entries of a list answer."""
-        return dict(answer.fields.get("templateInfos") or {})

@@ -70,6 +70,11 @@ class ServerState:
         """Wake whoever waits for something to become true."""
         self._change.set()
 
+    async def next_change(self) -> None:
+        """Wait for the next thing to happen."""
+        self._change.clear()
+        await self._change.wait()
+
     async def wait_until(self, predicate: Callable[[], bool], deadline_s: float) -> None:
         """Wait until something about this state is true.
 
@@ -78,8 +83,7 @@ class ServerState:
         """
         async with asyncio.timeout(deadline_s):
             while not predicate():
-                self._change.clear()
-                await self._change.wait()
+                await self.next_change()
 
     def attache_for_work(self) -> Attache:
         """Any agent that can be given work: Up, or Connecting as well (agent-lifecycle.md 2.5).

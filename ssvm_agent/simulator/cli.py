@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``ssvm-sim``: parses and prints only."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssvm_agent.host.pools import WorkPool
+
+_DESCRIPTION = """\
+A management server in small, for trying an agent without a cloud: it lets the agent in, sets it up,
+gives it work, and tells what a real server would have objected to."""
+
+_SERVE = """\
+Listens for agents and takes orders as JSON lines on stdin; results and events are JSON lines on
+stdout. It ends when stdin does.
+
+  {"do": "wait"}                                   until an agent is Up
+  {"do": "register", "name": "tiny", "url": "http://…", "format": "QCOW2", "wait": true}
+  {"do": "list"}                                   templates and volumes of the first store
+  {"do": "hosts"}  {"do": "violations"}  {"do": "disconnect"}  {"do": "certificate"}
+  {"do": "faults", "ignore_pings": true}
+  {"command": "CheckHealthCommand", "fields": {}}  any command, by simple or full class name
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=options.log, stream=sys.stderr, format="%(levelname)s %(message)s")
+    try:
+        return asyncio.run(_serve(options))
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        print(f"ssvm-sim: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ssvm-sim", description=_DESCRIPTION)
+    subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = subcommands.add_parser(
+        "serve",
+        help="listen for agents, take orders on stdin",
+        description=_SERVE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = serve.add_argument
+    add("--listen", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
+    add("--port", type=int, default=8250, help="0 takes a free one; default: %(default)s")
+    add(
+        "--store",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="an image store (nfs://…, cifs://…, file:///… for development); may be repeated",
+    )
+    add("--zone", default="1", help="zone the agent must name; default: %(default)s")
+    add(
+        "--client-certificates",
+        choices=["none", "wanted", "needed"],
+        default="wanted",
+        help="default: %(default)s",
+    )
+    add(
+        "--ca-out",
+        type=Path,
+        metavar="FILE",
+        help="write the CA certificate there, for cloud.ca.crt",
+    )
+    add(
+        "--time",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="all intervals and time-outs of the server times this; default: %(default)s",
+    )
+    add("--log", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    return parser
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    from ssvm_agent.simulator.console import Console
+    from ssvm_agent.simulator.model import ImageStore
+    from ssvm_agent.simulator.server import ClientCertificates, ManagementServer
+    from ssvm_agent.simulator.timing import Timing
+    from ssvm_agent.simulator.zone import Zone
+
+    pool = WorkPool("console", threads=1)
+    zone = Zone(names=(options.zone,), stores=[ImageStore(url=url) for url in options.store])
+    try:
+        async with ManagementServer(
+            zone=zone,
+            timing=Timing().scaled(options.time),
+            client_certificates=ClientCertificates(options.client_certificates),
+            host=options.listen,
+            port=options.port,
+        ) as server:
+            if options.ca_out is not None:
+                await pool.call(options.ca_out.write_text, server.authority.certificate)
+
+            async def read_line() -> str:
+                return await pool.call(sys.stdin.readline, deadline_s=None)
+
+            await Console(server, lambda line: print(line, flush=True)).serve(read_line)
+            return 1 if server.violations else 0
+    finally:
+        pool.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
