@@ -46,9 +46,7 @@ def channel(hypervisor: Hypervisor, name: str, root: Path, **prints: str) -> Cha
     runner = PrintingRunner({key.replace("_", "-"): value for key, value in prints.items()})
     return next(
         candidate
-        for candidate in channels_for(
-            hypervisor, root=root, runner=PrintingRunner(programs), pool=POOL
-        )
+        for candidate in channels_for(hypervisor, root=root, runner=runner, pool=POOL)
         if name in candidate.name
     )
 
