@@ -86,3 +86,28 @@ def test_families_and_plain_objects_are_known_classes() -> None:
     assert find_class("com.cloud.agent.api.AgentControlCommand")
     assert find_class("com.cloud.agent.api.UnsupportedAnswer")
     assert find_class("org.apache.cloudstack.storage.command.TemplateOrVolumePostUploadCommand")
+
+
+def documented_rows() -> list[list[str]]:
+    page = Path(__file__).parents[3] / "docs" / "commands" / "README.md"
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return [
+        [cell.strip().replace("`", "") for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith(("| `com.", "| `org."))
+    ]
+
+
+def test_table_of_the_documentation_is_the_catalogue() -> None:
+    documented = [(name, answer, since) for name, answer, _, _, since in documented_rows()]
+    expected = [
+        (
+            row.class_name,
+            "–"
+            if row.answer is UnsupportedAnswer
+            else ", ".join(cls.__name__ for cls in (row.answer, row.on_failure) if cls),
+            row.since,
+        )
+        for row in CATALOGUE
+    ]
+    assert documented == expected
