@@ -62,7 +62,7 @@ class AgentState:
         return self._entries.get(f"{self._prefix}.name") or None
 
     @property
-    def server_list_text(self) -> str | None:
+    def server_list(self) -> str | None:
         """The ``host`` entry with its ``@algorithm``: what Startup reports as ``msHostList``."""
         return self._entries.get(_SERVER_LIST_KEY) or None
 
@@ -79,20 +79,24 @@ class AgentState:
         with self._lock:
             self._entries = read_properties(self._path)
 
-    def remember_host(self, host_id: int | None, uuid: str | None, name: str | None) -> None:
+    def save_host(self, host_id: int, uuid: str, name: str) -> None:
         """Keep the identity the server gave us: one write, none when nothing changed (blocking).
 
         Id 0 is what a StartupAnswer carries before the host row is known; it is never stored
         (agent-lifecycle.md 0, fact 3).
         """
-        if host_id is None or host_id <= 0:
+        if host_id <= 0:
             return
         values = {"id": str(host_id), "uuid": uuid, "name": name}
         self._write({f"{self._prefix}.{key}": value for key, value in values.items() if value})
 
-    def remember_server_list(self, servers: Sequence[str], algorithm: str) -> None:
+    def save_servers(self, servers: Sequence[str], algorithm: str) -> None:
         """Keep ``host=<csv>@<algorithm>`` (agent-lifecycle.md 3.7; blocking)."""
         self._write({_SERVER_LIST_KEY: f"{','.join(servers)}@{algorithm}"})
+
+    def blank_placement(self) -> None:
+        """Forget zone, pod and cluster: the server removed this host (3.5; blocking)."""
+        self._write(dict.fromkeys(("zone", "pod", "cluster"), ""), only_present=True)
 
     def keep_passphrase(self, offered: Secret) -> Secret:
         """Store an offered passphrase unless there is one already; returns the one in force.
@@ -106,11 +110,15 @@ class AgentState:
         self._write({PASSPHRASE_KEY: offered.reveal()})
         return offered
 
-    def _write(self, changes: Mapping[str, str]) -> None:
+    def _write(self, changes: Mapping[str, str], *, only_present: bool = False) -> None:
         with self._lock:
             text = _read_text(self._path)
             entries = javaproperties.parse(text)
-            pending = {key: value for key, value in changes.items() if entries.get(key) != value}
+            pending = {
+                key: value
+                for key, value in changes.items()
+                if entries.get(key) != value and (key in entries or not only_present)
+            }
             if pending:
                 text = javaproperties.update(text, pending)
                 _replace(self._path, text.encode(_ENCODING))

@@ -16,6 +16,7 @@ from ssvm_agent.dispatch.registry import Registry
 
 if TYPE_CHECKING:
     from ssvm_agent.appliance.base import Appliance
+    from ssvm_agent.appliance.keystore import AgentKeystore
     from ssvm_agent.config.settings import Settings
     from ssvm_agent.config.state import AgentState
     from ssvm_agent.host.clock import Clock
@@ -23,54 +24,58 @@ if TYPE_CHECKING:
     from ssvm_agent.host.run import Runner
     from ssvm_agent.ingest.jobs import JobTable
     from ssvm_agent.storage.service import StoreService
+    from ssvm_agent.web.server import WebServices
 
 
 class LinkControl(Protocol):
     """What a command may ask of the connection it came over.
 
-    All methods return at once; the link acts afterwards, after the answer has been sent where the
-    protocol asks for that. What must outlive a restart is stored by the handler.
+    All methods return at once; the link acts on its own, and remembers what outlives a restart.
     """
 
-    def set_ready(self, *, host_id: int, host_uuid: str | None, host_name: str | None) -> None:
-        """Ready #1 arrived: ping with the true host id from now on (agent-lifecycle.md 0, 4)."""
+    def ready(
+        self,
+        *,
+        host_id: int | None,
+        host_uuid: str | None,
+        host_name: str | None,
+        servers: Sequence[str] | None,
+        avoid: Sequence[str] | None,
+        algorithm: str | None,
+        check_interval_s: int | None,
+    ) -> None:
+        """A ReadyCommand arrived: identity and server lists (agent-lifecycle.md 2.5, 3.7)."""
         ...
 
-    def refuse(self, reason: str) -> None:
+    def refused(self, reason: str) -> None:
         """The server refused the connection: close the link, back off, try again."""
         ...
 
-    def apply_server_list(
+    def apply_servers(
         self,
-        *,
         servers: Sequence[str],
+        *,
+        avoid: Sequence[str] | None,
         algorithm: str | None,
-        avoid: Sequence[str],
         check_interval_s: int | None,
-        check_now: bool = False,
+        check_now: bool,
     ) -> None:
-        """Take over a server list and avoid list (agent-lifecycle.md 3.7).
-
-        Args:
-            servers: New order of servers; empty: keep the present one.
-            algorithm: Name of the balance algorithm; empty or ``None``: keep the present list.
-            avoid: Replaces the avoid list.
-            check_interval_s: Interval of the preferred-server check; ``None`` or 0 stops it.
-            check_now: Check for the preferred server at once.
-        """
+        """Take over a server list; ``check_now`` looks for the preferred server at once."""
         ...
 
-    def migrate(self, *, servers: Sequence[str], avoid: Sequence[str]) -> None:
-        """Move to the first reachable server not to be avoided (agent-lifecycle.md 3.7).
-
-        Args:
-            servers: Candidates; empty: the present list.
-            avoid: Servers that must not be taken.
-        """
+    def migrate(
+        self,
+        servers: Sequence[str] | None,
+        *,
+        avoid: Sequence[str] | None,
+        algorithm: str | None,
+        check_interval_s: int | None,
+    ) -> None:
+        """Move, a little later, to the first reachable server not to be avoided."""
         ...
 
-    def stand_down(self) -> None:
-        """The server wants us gone: no pings, no reconnect; the link stays as it is (3.5)."""
+    def forbid_reconnect(self) -> None:
+        """The server wants us gone: no pings, no reconnect (agent-lifecycle.md 3.5)."""
         ...
 
 
@@ -84,10 +89,13 @@ class Services:
     runner: Runner
     local_disk: WorkPool
     """Blocking work on the machine's own file system (configuration, certificates)."""
+    keystore: AgentKeystore
     stores: StoreService
     jobs: JobTable
     appliance: Appliance
     link: LinkControl
+    web: WebServices | None = None
+    """The HTTP entrances; ``None`` when there are none."""
 
 
 REGISTRY: Final = Registry[Services]()

@@ -29,7 +29,7 @@ def _file(tmp_path: Path) -> Path:
 
 
 def test_the_host_identity_survives_a_restart(file: Path) -> None:
-    AgentState(file, _RESOURCE).remember_host(5, "c2b0", "s-1-VM")
+    AgentState(file, _RESOURCE).save_host(5, "c2b0", "s-1-VM")
     again = AgentState(file, _RESOURCE)
     assert (again.host_id, again.host_uuid, again.host_name) == (5, "c2b0", "s-1-VM")
     assert again.persisted().server_list == "10.1.32.5"
@@ -37,8 +37,8 @@ def test_the_host_identity_survives_a_restart(file: Path) -> None:
 
 def test_only_our_keys_change(file: Path) -> None:
     state = AgentState(file, _RESOURCE)
-    state.remember_host(5, "c2b0", "s-1-VM")
-    state.remember_server_list(["10.1.32.6", "10.1.32.5"], "roundrobin")
+    state.save_host(5, "c2b0", "s-1-VM")
+    state.save_servers(["10.1.32.6", "10.1.32.5"], "roundrobin")
     assert (
         file.read_text()
         == """\
@@ -57,7 +57,7 @@ PremiumSecondaryStorageResource.name=s-1-VM
 def test_an_id_that_is_none_is_never_stored(file: Path, host_id: int) -> None:
     """agent-lifecycle.md 0 fact 3: the first StartupAnswer says 0."""
     state = AgentState(file, _RESOURCE)
-    state.remember_host(host_id, "", "")
+    state.save_host(host_id, "", "")
     assert file.read_text() == _BEFORE
     assert state.host_id == 4
 
@@ -71,16 +71,16 @@ def test_a_stored_id_that_is_no_id_counts_as_none(tmp_path: Path, text: str) -> 
 
 def test_an_unchanged_identity_is_not_written_again(file: Path) -> None:
     state = AgentState(file, _RESOURCE)
-    state.remember_host(5, "c2b0", "s-1-VM")
+    state.save_host(5, "c2b0", "s-1-VM")
     before = file.stat().st_ino
-    state.remember_host(5, "c2b0", "s-1-VM")
+    state.save_host(5, "c2b0", "s-1-VM")
     assert file.stat().st_ino == before
 
 
 def test_what_others_wrote_meanwhile_is_kept(file: Path) -> None:
     state = AgentState(file, _RESOURCE)
     file.write_text(_BEFORE + "keystore.passphrase=fromscript\n")
-    state.remember_host(5, "u", "n")
+    state.save_host(5, "u", "n")
     assert "keystore.passphrase=fromscript" in file.read_text()
     assert state.passphrase() == Secret("fromscript")
 
@@ -88,12 +88,12 @@ def test_what_others_wrote_meanwhile_is_kept(file: Path) -> None:
 def test_line_ends_and_latin_1_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "agent.properties"
     file.write_bytes(b"a=\xe9\r\nhost=x\r\n")
-    AgentState(file, _RESOURCE).remember_server_list(["y"], "static")
+    AgentState(file, _RESOURCE).save_servers(["y"], "static")
     assert file.read_bytes() == b"a=\xe9\r\nhost=y@static\r\n"
 
 
 def test_the_file_is_private_and_no_temporary_is_left(file: Path) -> None:
-    AgentState(file, _RESOURCE).remember_host(5, "u", "n")
+    AgentState(file, _RESOURCE).save_host(5, "u", "n")
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(file.parent.iterdir()) == [file]
 
@@ -101,8 +101,8 @@ def test_the_file_is_private_and_no_temporary_is_left(file: Path) -> None:
 def test_a_missing_file_and_directory_are_made_at_the_first_write(tmp_path: Path) -> None:
     state = AgentState(tmp_path / "conf" / "agent.properties", _RESOURCE)
     assert state.host_id is None
-    assert state.server_list_text is None
-    state.remember_host(5, "u", "n")
+    assert state.server_list is None
+    state.save_host(5, "u", "n")
     assert AgentState(tmp_path / "conf" / "agent.properties", _RESOURCE).host_id == 5
 
 
@@ -126,5 +126,5 @@ def test_a_failed_replacement_leaves_no_temporary(tmp_path: Path) -> None:
     state = AgentState(file, _RESOURCE)
     (file / "in-the-way").mkdir(parents=True)
     with pytest.raises(ConfigError):
-        state.remember_host(5, "u", "n")
+        state.save_host(5, "u", "n")
     assert list(tmp_path.iterdir()) == [file]
