@@ -122,6 +122,7 @@ class CatalogueRow:
         direction: Who sends it.
         since: First release of CloudStack known to send it (4.5, 4.22 or 4.23).
         on_failure: Another class that answers some failures.
+        in_vectors: Whether recorded contents of both directions exist (checked by a test).
     """
 
     command: type[Command]
@@ -130,6 +131,7 @@ class CatalogueRow:
     direction: Direction = Direction.TO_AGENT
     since: str = "4.5"
     on_failure: type[Answer] | None = None
+    in_vectors: bool = True
 
     @property
     def class_name(self) -> str:
@@ -149,7 +151,7 @@ _LINK: Final = (
     CatalogueRow(MaintainCommand, MaintainAnswer, _SHOULD),
     CatalogueRow(WatchConsoleProxyLoadCommand, Answer, _RARE),
     CatalogueRow(AgentControlCommand, AgentControlAnswer, _RARE),
-    CatalogueRow(ConsoleAccessAuthenticationCommand, AgentControlAnswer, _RARE),
+    CatalogueRow(ConsoleAccessAuthenticationCommand, AgentControlAnswer, _RARE, in_vectors=False),
     CatalogueRow(ConsoleProxyLoadReportCommand, AgentControlAnswer, _RARE),
     CatalogueRow(SetupKeyStoreCommand, SetupKeystoreAnswer, since="4.22"),
     CatalogueRow(SetupCertificateCommand, SetupCertificateAnswer, since="4.22"),
@@ -183,8 +185,8 @@ _STORAGE: Final = (
     CatalogueRow(
         CreateDatadiskTemplateCommand, CreateDatadiskTemplateAnswer, _SHOULD, since="4.22"
     ),
-    CatalogueRow(UploadCommand, UploadAnswer, _RARE),
-    CatalogueRow(UploadProgressCommand, UploadAnswer, _RARE),
+    CatalogueRow(UploadCommand, UploadAnswer, _RARE, in_vectors=False),
+    CatalogueRow(UploadProgressCommand, UploadAnswer, _RARE, in_vectors=False),
 )
 
 _NOT_FOR_US: Final = tuple(

@@ -50,6 +50,12 @@ def test_needed_command_has_vectors_in_both_directions(row: CatalogueRow) -> Non
 
 
 @pytest.mark.parametrize("row", CATALOGUE, ids=name_of)
+def test_row_says_whether_it_has_vectors(row: CatalogueRow) -> None:
+    found = row.class_name in REQUESTS and class_name_of(row.answer) in RESPONSES
+    assert row.in_vectors == found
+
+
+@pytest.mark.parametrize("row", CATALOGUE, ids=name_of)
 def test_answer_class_can_tell_a_failure(row: CatalogueRow) -> None:
     """Whatever happens, a command is answered in its own class with a text."""
     for answer in filter(None, (row.answer, row.on_failure)):
@@ -103,7 +109,7 @@ def test_table_of_the_documentation_is_the_catalogue() -> None:
     expected = [
         (
             row.class_name,
-            "–"
+            "-"
             if row.answer is UnsupportedAnswer
             else ", ".join(cls.__name__ for cls in (row.answer, row.on_failure) if cls),
             row.since,
