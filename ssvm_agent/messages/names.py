@@ -37,7 +37,7 @@ class HypervisorType(StrEnum):
     VMWARE = "VMware"
     HYPERV = "Hyperv"
     VIRTUALBOX = "VirtualBox"
-    PARRALLELS = "Parralels"
+    PARALLELS = "Parralels"
     BAREMETAL = "BareMetal"
     SIMULATOR = "Simulator"
     OVM = "Ovm"
