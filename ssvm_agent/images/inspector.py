@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ssvm_agent.images.errors import ImageError
 from ssvm_agent.images.formats import ImageFormat
 from ssvm_agent.images.iso import parse_iso
+from ssvm_agent.images.ova import parse_ova
 from ssvm_agent.images.qcow2 import parse_qcow2
 from ssvm_agent.images.raw import parse_plain, parse_raw
 from ssvm_agent.images.report import MAX_VIRTUAL_SIZE_BYTES, Facts, ImageReport, InspectionLimits
@@ -28,6 +29,8 @@ def _parser(
 ) -> Parser[Facts]:
     if detected is ImageFormat.RAW:
         return parse_raw(limits, declared)
+    if detected is ImageFormat.OVA:
+        return parse_ova(limits, _inspect_member)
     parse = _PARSERS.get(detected)
     return parse(limits) if parse is not None else parse_plain(detected, limits)
 
@@ -40,6 +43,12 @@ _PARSERS: dict[ImageFormat, Callable[[InspectionLimits], Parser[Facts]]] = {
     ImageFormat.VDI: parse_vdi,
     ImageFormat.ISO: parse_iso,
 }
+
+
+def _inspect_member(declared: ImageFormat | None, limits: InspectionLimits) -> Parser[Facts]:
+    """Inspect a member of an OVA; an archive inside the archive is not looked into."""
+    head = yield Span(0, HEAD_BYTES)
+    return (yield from _parser(settle(head.data, declared), declared, limits))
 
 
 class ImageInspector:
@@ -109,12 +118,18 @@ class ImageInspector:
             ovf=facts.ovf,
         )
 
-    def refusal(self, error: ImageError) -> ImageReport:
-        """The report of an image refused by an error that :meth:`feed` or :meth:`finish` raised."""
+    def refusal(self, error: ImageError, *, physical_size_bytes: int | None = None) -> ImageReport:
+        """The report of an image refused by an error that :meth:`feed` or :meth:`finish` raised.
+
+        Args:
+            error: Why it is refused.
+            physical_size_bytes: Its length, when more than what was fed is known.
+        """
+        length = self._reader.position if physical_size_bytes is None else physical_size_bytes
         return ImageReport(
             accepted=False,
             detected=self._detected,
             virtual_size_bytes=0,
-            physical_size_bytes=self._reader.position,
+            physical_size_bytes=length,
             reasons=(error.message,),
         )
