@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ssvm_agent.host.errors import HostError, ProgramFailedError
+from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.run import Runner
 from ssvm_agent.storage.errors import MountFailedError, UnsupportedStoreError
 from ssvm_agent.storage.layout import StoreUrl
@@ -133,6 +132,7 @@ class Mounter:
 
     Args:
         runner: Starts them.
+        local: Threads for small files of this machine.
         mountinfo: The kernel's mount table.
         mount_deadline_s: How long a mount may take.
     """
@@ -140,11 +140,13 @@ class Mounter:
     def __init__(
         self,
         runner: Runner,
+        local: WorkPool,
         *,
         mountinfo: Path = MOUNTINFO,
         mount_deadline_s: float = MOUNT_DEADLINE_S,
     ) -> None:
         self._runner = runner
+        self._local = local
         self._mountinfo = mountinfo
         self._mount_deadline_s = mount_deadline_s
 
@@ -175,18 +177,32 @@ class Mounter:
         target = device(url, address)
         try:
             if url.scheme == "nfs":
-                await self._run(["-t", "nfs", "-o", nfs_options(version), target, str(directory)])
-                return
-            with _credentials_file(url) as credentials:
-                options = ",".join(
-                    [f"credentials={credentials}", *_plain_cifs_parameters(url), _CIFS_OPTIONS]
-                )
-                await self._run(["-t", "cifs", "-o", options, target, str(directory)])
+                await self._mount("nfs", nfs_options(version), target, directory)
+            else:
+                await self._mount_cifs(url, target, directory)
         except HostError as error:
             said = error.output if isinstance(error, ProgramFailedError) else error.message
             raise MountFailedError(
                 f"Unable to mount {target} at {directory} due to {said or 'no stated reason'}"
             ) from error
+
+    async def _mount_cifs(self, url: StoreUrl, target: str, directory: Path) -> None:
+        # Differs: storage-commands.md 8: a password in the options would be in the process list.
+        credentials = await self._local.call(_write_credentials, url)
+        plain = (
+            f"{name}={value}" for name, value in url.query.items() if name not in _CREDENTIAL_NAMES
+        )
+        options = ",".join([f"credentials={credentials}", *plain, _CIFS_OPTIONS])
+        try:
+            await self._mount("cifs", options, target, directory)
+        finally:
+            await self._local.call(credentials.unlink, missing_ok=True)
+
+    async def _mount(self, kind: str, options: str, target: str, directory: Path) -> None:
+        await self._runner.run(
+            ["mount", "-t", kind, "-o", options, target, directory],
+            deadline_s=self._mount_deadline_s,
+        )
 
     async def unmount(self, directory: Path) -> None:
         """Detach a mount whose server is gone, and fail what still waits for it.
@@ -202,29 +218,11 @@ class Mounter:
             deadline_s=UNMOUNT_DEADLINE_S,
         )
 
-    async def _run(self, arguments: list[str]) -> None:
-        await self._runner.run(["mount", *arguments], deadline_s=self._mount_deadline_s)
 
-
-def _plain_cifs_parameters(url: StoreUrl) -> list[str]:
-    """The parameters of a CIFS URL that are no credentials, as mount options."""
-    return [f"{name}={value}" for name, value in url.query.items() if name not in _CREDENTIAL_NAMES]
-
-
-@contextmanager
-def _credentials_file(url: StoreUrl) -> Iterator[Path]:
-    """A file that only we can read, for as long as the mount program runs.
-
-    Differs: storage-commands.md 8: a password in the options would be in the process list.
-    """
-    lines = [
-        f"{name}={url.query[key]}" for key, name in _CREDENTIAL_NAMES.items() if key in url.query
-    ]
+def _write_credentials(url: StoreUrl) -> Path:
+    """A file that only we can read, for as long as the mount program runs."""
+    values = {name: url.query[key] for key, name in _CREDENTIAL_NAMES.items() if key in url.query}
     descriptor, name = tempfile.mkstemp(prefix="ssvm-cifs-")
-    path = Path(name)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
-            file.write("\n".join(lines) + "\n")
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+        file.writelines(f"{key}={value}\n" for key, value in values.items())
+    return Path(name)

@@ -112,13 +112,13 @@ class StoreService:
         self._clock = clock
         self._nfs_version = nfs_version
         self._patience = patience or Patience()
-        self._mounter = mounter or Mounter(runner)
+        self._local = WorkPool("this machine's files and resolver", threads=4)
+        self._mounter = mounter or Mounter(runner, self._local)
         self._resolve = resolve
         self._on_attached = on_attached
         self._locks = KeyedLocks()
         self._names: dict[tuple[str, str, str], str] = {}
         self._records: dict[str, _Record] = {}
-        self._local = WorkPool("this machine's files and resolver", threads=4)
 
     def known(self) -> tuple[Store, ...]:
         """The stores that were opened so far, alive or not."""

@@ -6,12 +6,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from ssvm_agent.host.errors import ProgramFailedError
 from ssvm_agent.host.run import ProgramResult, ResourceLimits
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Reaction = Callable[[list[str]], ProgramResult | None]
 
@@ -35,11 +40,11 @@ class FakeRunner:
         max_output_bytes: int = 1 << 20,
         limits: ResourceLimits | None = None,
     ) -> ProgramResult:
-        await asyncio.sleep(0)
         call = [str(argument) for argument in argv]
         self.calls.append(call)
         self.inputs.append(input)
-        result = self.react(call) if self.react else None
+        # In a thread, as what a program does never blocks the loop that waits for it.
+        result = await asyncio.to_thread(self.react, call) if self.react else None
         result = result or ProgramResult(returncode=0, stdout=b"", stderr=b"")
         if check and result.returncode:
             raise ProgramFailedError(call[0], result.returncode, result.stderr.decode())
@@ -65,6 +70,12 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self.passed_s += seconds
+
+
+def beside_the_loop(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Blocking preparation of a test, done in a thread so that it does not count as blocking."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(fn, *args, **kwargs).result()
 
 
 async def until(condition: Callable[[], object], deadline_s: float = 20) -> None:
