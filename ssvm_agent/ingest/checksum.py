@@ -97,6 +97,9 @@ class Digests:
     def __init__(self, algorithms: Iterable[str]) -> None:
         self._running = {name: _new(name) for name in dict.fromkeys(algorithms)}
 
+    def __bool__(self) -> bool:
+        return bool(self._running)
+
     def add(self, algorithm: str) -> None:
         """Compute one more; only before the first block."""
         self._running.setdefault(algorithm, _new(algorithm))

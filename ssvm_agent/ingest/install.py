@@ -9,13 +9,19 @@ as in progress (requirements R20).
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ssvm_agent.host.files import rename_into_place
 from ssvm_agent.storage.errors import CorruptPropertiesError, NotFoundError
-from ssvm_agent.storage.layout import ImageKind, properties_name, temporary_name
+from ssvm_agent.storage.layout import (
+    ImageKind,
+    parse_temporary,
+    properties_name,
+    temporary_name,
+)
 from ssvm_agent.storage.paths import make_directories, resolve_inside
 from ssvm_agent.storage.properties import ImageProperties, mark_in_progress, read_file, write_file
 
@@ -80,6 +86,24 @@ def clean_up(reservation: Reservation, kind: ImageKind) -> None:
     # Not empty: something of somebody else is in it.
     with contextlib.suppress(OSError):
         reservation.directory.rmdir()
+
+
+def sweep(root: Path, relative: str, kind: ImageKind, *, owner: str, job_id: str) -> None:
+    """Remove the temporary files one job of ours left in its directory; those of others stay."""
+    directory = resolve_inside(root, relative)
+    ours = parse_temporary(temporary_name(owner, job_id))
+    try:
+        names = [entry.name for entry in os.scandir(directory)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        found = parse_temporary(name)
+        # The parts of a snapshot carry a number behind the job id.
+        if found and ours and found.owner == ours.owner and found.job_id.startswith(ours.job_id):
+            with contextlib.suppress(FileNotFoundError):
+                (directory / name).unlink()
+    temporary = directory / temporary_name(owner, job_id)
+    clean_up(Reservation(directory=directory, temporary=temporary), kind)
 
 
 def place_snapshot(root: Path, directory: str, files: tuple[tuple[Path, str], ...]) -> None:

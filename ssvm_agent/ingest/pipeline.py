@@ -31,6 +31,7 @@ from ssvm_agent.storage.properties import ImageProperties
 if TYPE_CHECKING:
     from ssvm_agent.images.report import ImageReport
     from ssvm_agent.ingest.tools import IngestTools
+    from ssvm_agent.storage.stores import Store
 
 _logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class _Ingest:
         )
         transfer = Transfer(
             spec.source, stage, self._store, self._progress, self._tools,
-            algorithms=[spec.checksum.algorithm if spec.checksum else DEFAULT_ALGORITHM],
+            algorithms=_algorithms(spec),
             max_size_bytes=spec.max_size_bytes, on_checkpoint=self._on_checkpoint,
         )  # fmt: skip
         try:
@@ -121,7 +122,7 @@ class _Ingest:
             report = await self._install(stage)
             return await self._publish(reservation, report, checksum)
         except asyncio.CancelledError:
-            if not (self._progress.keep_partial and await _park(transfer, stage)):
+            if not (self._progress.keep_partial and await _park(transfer, stage, self._store)):
                 await self._clean_up(stage, reservation)
             raise
         except WrongFormatError as error:
@@ -158,7 +159,7 @@ class _Ingest:
                 await self._store.run(stage.restart)
                 resume = None
 
-    def _verify(self, digests: Digests) -> ExpectedChecksum:
+    def _verify(self, digests: Digests) -> ExpectedChecksum | None:
         """Compare the digest of the bytes as received with all promises about it."""
         self._progress.phase = Phase.VERIFY
         promised = self._spec.source.checksum
@@ -167,7 +168,7 @@ class _Ingest:
         if self._spec.checksum is not None:
             digests.verify(self._spec.checksum)
             return self._spec.checksum
-        return digests.result(DEFAULT_ALGORITHM)
+        return digests.result(DEFAULT_ALGORITHM) if self._spec.compute_checksum else None
 
     async def _install(self, stage: Stage) -> ImageReport:
         self._progress.phase = Phase.INSTALL
@@ -177,7 +178,7 @@ class _Ingest:
         return report
 
     async def _publish(
-        self, reservation: Reservation, report: ImageReport, checksum: ExpectedChecksum
+        self, reservation: Reservation, report: ImageReport, checksum: ExpectedChecksum | None
     ) -> Installed:
         self._progress.phase = Phase.PUBLISH
         spec, now = self._spec, self._tools.clock.now()
@@ -187,11 +188,13 @@ class _Ingest:
             # Compat: storage-commands.md 4.10 step 6
             raise UnsupportedContentError("Unable to install due to invalid file format")
         extension = spec.image_format.extension
-        file_name = image_file_name(spec.name, extension, now_ms=int(now.timestamp() * 1000))
+        file_name = image_file_name(
+            spec.file_stem or spec.name, extension, now_ms=int(now.timestamp() * 1000)
+        )
         properties = ImageProperties(
             unique_name=spec.name, id=spec.image_id, file_name=file_name, size_bytes=physical,
             virtual_size_bytes=virtual, formats=(extension,), description=spec.description,
-            hvm=spec.hvm, checksum="" if spec.kind is ImageKind.VOLUME else None,
+            hvm=spec.hvm, checksum=_recorded_checksum(spec),
         )  # fmt: skip
         async with self._store.locks.hold(spec.directory):
             await self._store.run(
@@ -202,7 +205,7 @@ class _Ingest:
             install_path=f"{spec.directory.strip('/')}/{file_name}",
             virtual_size_bytes=virtual,
             physical_size_bytes=physical,
-            checksum_text=str(checksum),
+            checksum_text=str(checksum) if checksum else "",
             ovf=report.ovf,
         )
 
@@ -219,10 +222,24 @@ class _Ingest:
             )  # fmt: skip
 
 
-async def _park(transfer: Transfer, stage: Stage) -> bool:
+def _algorithms(spec: IngestSpec) -> list[str]:
+    """What to digest for the command; the source may promise more."""
+    if spec.checksum is not None:
+        return [spec.checksum.algorithm]
+    return [DEFAULT_ALGORITHM] if spec.compute_checksum else []
+
+
+def _recorded_checksum(spec: IngestSpec) -> str | None:
+    """The ``checksum`` key of the properties (storage-commands.md 6.4)."""
+    if spec.record_checksum and spec.checksum is not None:
+        return spec.checksum.hex_digest
+    return "" if spec.kind is ImageKind.VOLUME else None
+
+
+async def _park(transfer: Transfer, stage: Stage, store: Store) -> bool:
     """Keep the temporary file for a later process; False when there is nothing worth keeping."""
     with contextlib.suppress(StorageError):
         if await transfer.checkpoint():
-            stage.close()
+            await store.run(stage.close)
             return True
     return False

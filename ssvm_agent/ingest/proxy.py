@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Self
+from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
 from ssvm_agent.ingest.errors import BadUrlError
@@ -14,7 +14,7 @@ from ssvm_agent.ingest.urls import SourceUrl
 from ssvm_agent.masking import Secret
 
 # storage-commands.md 4.1: what the management server assumes as well.
-_DEFAULT_PORT = 3128
+DEFAULT_PORT: Final = 3128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Proxy:
     """An HTTP proxy: plain requests for http sources, CONNECT for https ones."""
 
     host: str
-    port: int = _DEFAULT_PORT
+    port: int = DEFAULT_PORT
     user: str = ""
     password: Secret | None = None
 
@@ -41,7 +41,7 @@ class Proxy:
         """
         try:
             parts = urlsplit(text if "://" in text else f"http://{text}")
-            port = parts.port or _DEFAULT_PORT
+            port = parts.port or DEFAULT_PORT
         except ValueError:
             raise BadUrlError("The proxy URL is malformed") from None
         if parts.scheme != "http" or not parts.hostname:

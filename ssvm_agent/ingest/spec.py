@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ssvm_agent.images.formats import ImageFormat
-from ssvm_agent.images.ovf import Ovf
 from ssvm_agent.ingest.checksum import ExpectedChecksum
 from ssvm_agent.ingest.limits import DEFAULT_MAX_SIZE_BYTES
 from ssvm_agent.ingest.source import ResumePoint, Source
 from ssvm_agent.storage.layout import ImageKind
 from ssvm_agent.storage.stores import Store
+
+if TYPE_CHECKING:
+    from ssvm_agent.images.ovf_types import OvfFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,9 @@ class IngestSpec:
         max_size_bytes: Byte-exact limit on the wire and after decompression.
         max_virtual_size_bytes: Limit of the size the image announces, if any.
         resume: Continue the job's own temporary file of an earlier process.
+        compute_checksum: Whether a digest is made when none is given.
+        record_checksum: Whether the given digest goes into the properties (uploaded volumes).
+        file_stem: Names an ISO file instead of ``name``.
     """
 
     job_id: str
@@ -54,6 +60,9 @@ class IngestSpec:
     max_size_bytes: int = DEFAULT_MAX_SIZE_BYTES
     max_virtual_size_bytes: int | None = None
     resume: ResumePoint | None = None
+    compute_checksum: bool = True
+    record_checksum: bool = False
+    file_stem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +89,7 @@ class Installed:
         install_path: Relative to the store root, ``template/tmpl/2/201/<file>``.
         virtual_size_bytes: Size the guest sees; 0 for snapshots.
         physical_size_bytes: Length of the installed file(s).
-        checksum_text: ``{SHA-512}hex`` of the bytes as received; empty for snapshots.
+        checksum_text: ``{SHA-512}hex`` of the bytes as received; empty when none was made.
         ovf: What the OVF says, for OVA templates.
     """
 
@@ -88,4 +97,4 @@ class Installed:
     virtual_size_bytes: int
     physical_size_bytes: int
     checksum_text: str
-    ovf: Ovf | None = None
+    ovf: OvfFacts | None = None

@@ -154,7 +154,8 @@ class Transfer:
             )
 
     async def _digest(self, block: bytes) -> None:
-        await self._pool.call(self.digests.update, block, deadline_s=None)
+        if self.digests:
+            await self._pool.call(self.digests.update, block, deadline_s=None)
 
     async def _stage_block(self, block: bytes) -> None:
         stage = self._stage

@@ -3,7 +3,7 @@
 
 Theory of operation: the first response tells length and validator. When a body breaks off, the
 rest is asked for with Range and If-Range; only a 206 that continues exactly where we stopped, of
-the same entity, is taken. Anything else (a full answer, another total, a range that begins elsewhere, no
+the same entity, is taken. Anything else (a full answer, another total, another range, no
 validator to ask with) voids what we have: the pipeline starts anew, within the same retry budget.
 """
 
