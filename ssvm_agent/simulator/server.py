@@ -223,6 +223,10 @@ class ManagementServer:
                 return session
         raise NoAgentError(f"{name} is not connected." if name else "No agent is connected.")
 
+    def wake(self) -> None:
+        """Make every waiter look again, for conditions that are not all the server's."""
+        self._state.changed()
+
     async def next_change(self) -> None:
         """Wait for the next thing to happen: a status, an answer about a download, a violation."""
         await self._state.next_change()
