@@ -4,7 +4,7 @@
 Handlers talk to this interface only. On a system VM it is implemented by
 :class:`~ssvm_agent.appliance.systemvm.SystemVmAppliance`; elsewhere
 :class:`~ssvm_agent.appliance.recording.RecordingAppliance` notes what would have been done. The
-interface knows no commands, answers or JSON.
+interface knows no commands, answers or JSON. What the public sees is the business of ``web``.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Appliance(Protocol):
     async def prepare(self) -> None:
         """Bring the machine into the state the agent needs before it connects.
 
-        Routes to management servers and internal DNS, the packet filter, the public document tree
-        (storage-commands.md 2). Single failures are logged, not raised: a missing route must not
-        keep the agent from connecting where it can.
+        Routes to management servers and internal DNS, and the packet filter (storage-commands.md
+        2). Single failures are logged, not raised: a missing route must not keep the agent from
+        connecting where it can.
         """
         ...
 
@@ -62,27 +62,10 @@ class Appliance(Protocol):
         """Let the agent connect to these internal networks (storage-commands.md 3.2)."""
         ...
 
-    async def configure_copy_auth(self, user: str, password: Secret) -> None:
-        """Ask for user and password on the zone copy area (storage-commands.md 3.2)."""
-        ...
-
-    async def allow_copy_from(self, addresses: Sequence[str], *, replace: bool) -> None:
-        """Let other secondary storage VMs fetch from the copy area (storage-commands.md 3.3).
-
-        Args:
-            addresses: IPv4 or IPv6 addresses of the other VMs.
-            replace: Forget all addresses allowed before.
-        """
-        ...
-
     async def set_upload_key(self, key: Secret) -> None:
         """Take a new key for signed uploads (storage-commands.md 3.1); in use at once."""
         ...
 
     async def trust_cloud_ca(self, certificates: str) -> None:
         """Add the cloud's CA (PEM texts) to the trust of the system (agent-lifecycle.md 4.1)."""
-        ...
-
-    async def install_web_certificate(self, certificate: WebCertificate | None) -> None:
-        """Serve https with this certificate; ``None``: with the one made for the public address."""
         ...

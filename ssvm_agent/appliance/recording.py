@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from ssvm_agent import log
-from ssvm_agent.appliance.access import check_addresses, check_user
-from ssvm_agent.appliance.base import WebCertificate
 from ssvm_agent.appliance.routes import check_network
 from ssvm_agent.masking import Secret
 
@@ -53,15 +51,6 @@ class RecordingAppliance:
         for cidr in cidrs:
             self._note(f"allow internal site {check_network(cidr)}")
 
-    async def configure_copy_auth(self, user: str, password: Secret) -> None:  # noqa: ARG002 - not to be noted
-        """Note the user."""
-        self._note(f"copy user {check_user(user)}")
-
-    async def allow_copy_from(self, addresses: Sequence[str], *, replace: bool) -> None:
-        """Note it."""
-        allowed = ",".join(check_addresses(addresses))
-        self._note(f"{'replace' if replace else 'extend'} copy addresses {allowed}".rstrip())
-
     async def set_upload_key(self, key: Secret) -> None:
         """Keep it and note that there is one."""
         self._upload_key = key
@@ -70,10 +59,6 @@ class RecordingAppliance:
     async def trust_cloud_ca(self, certificates: str) -> None:
         """Note how many there are."""
         self._note(f"trust {certificates.count('-----BEGIN CERTIFICATE-----')} CA certificates")
-
-    async def install_web_certificate(self, certificate: WebCertificate | None) -> None:
-        """Note where it comes from."""
-        self._note(f"web certificate {'of the cloud' if certificate else 'self-made'}")
 
     def _note(self, action: str) -> None:
         self.actions.append(action)

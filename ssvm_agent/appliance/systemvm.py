@@ -1,49 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The appliance of a real system VM: Apache's files, the packet filter, routes, trusted CAs.
+"""The appliance of a real system VM: packet filter, routes, trusted CAs, the upload key's file.
 
 What is wanted is declared elsewhere as data (:mod:`~ssvm_agent.appliance.firewall`,
-:mod:`~ssvm_agent.appliance.routes`, :mod:`~ssvm_agent.appliance.access`); here it is compared with
-what is and applied, one request at a time. File work runs in a pool, programs through the runner.
+:mod:`~ssvm_agent.appliance.routes`); here it is compared with what is and applied, one request at a
+time. File work runs in a pool, programs through the runner.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import pwd
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ssvm_agent import log
-from ssvm_agent.appliance import access, firewall, routes, webcert
-from ssvm_agent.appliance.base import WebCertificate
+from ssvm_agent.appliance import firewall, routes
 from ssvm_agent.appliance.errors import ApplianceError
-from ssvm_agent.config.settings import Publisher, Settings
+from ssvm_agent.config.settings import Settings
 from ssvm_agent.errors import AgentError
-from ssvm_agent.host.clock import Clock
 from ssvm_agent.host.files import atomic_write
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.run import Runner
 from ssvm_agent.masking import Secret
 
 _LOGGER: Final = logging.getLogger(__name__)
-_SERVICE_DEADLINE_S: Final = 60.0
 _TRUST_DEADLINE_S: Final = 120.0
-_WEB_USER: Final = "www-data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemPaths:
     """Where a system VM keeps things; other values are for tests."""
 
-    document_root: Path = Path("/var/www/html")
-    password_file: Path = Path("/etc/apache2/.htpasswd")
     upload_key: Path = Path("/etc/cloudstack/agent/ms-psk")
     trusted_ca: Path = Path("/usr/local/share/ca-certificates/cloudstack/ca.crt")
-    web: webcert.WebFiles = field(default_factory=webcert.WebFiles)
 
 
 class SystemVmAppliance:
@@ -55,14 +46,12 @@ class SystemVmAppliance:
         settings: Settings,
         runner: Runner,
         disk: WorkPool,
-        clock: Clock,
         paths: SystemPaths | None = None,
     ) -> None:
         self._settings = settings
         self._networks = settings.networks
         self._runner = runner
         self._disk = disk
-        self._clock = clock
         self._paths = paths or SystemPaths()
         self._lock = asyncio.Lock()
         self._stores: set[routes.Network] = set()
@@ -74,15 +63,12 @@ class SystemVmAppliance:
         return self._upload_key
 
     async def prepare(self) -> None:
-        """Routes, packet filter, document tree, Apache; each on its own, failures are logged."""
+        """Routes and packet filter; each on its own, failures are logged."""
         async with self._lock:
             for address in (*self._settings.management_servers, *self._networks.internal_dns):
                 await self._try("route", self._route, address, self._networks.local_gateway)
             await self._try("packet filter", self._filter, self._machine_rules())
-            await self._try("document tree", self._disk.call, self._make_document_tree)
             await self._try("upload key", self._take_stored_upload_key)
-            if self._settings.publish is Publisher.APACHE:
-                await self._try("web server", self._service, "start")
 
     async def route_to_storage(self, address: str) -> None:
         """Through the storage gateway; a failure is logged."""
@@ -107,18 +93,6 @@ class SystemVmAppliance:
         if failures:
             raise ApplianceError(", ".join(failures))
 
-    async def configure_copy_auth(self, user: str, password: Secret) -> None:
-        """The password file and the access file of ``copy/template``."""
-        access.check_user(user)
-        async with self._lock:
-            await self._disk.call(self._write_copy_auth, user, password)
-
-    async def allow_copy_from(self, addresses: Sequence[str], *, replace: bool) -> None:
-        """The access file of ``copy``."""
-        checked = access.check_addresses(addresses)
-        async with self._lock:
-            await self._disk.call(self._write_allow_list, checked, replace)
-
     async def set_upload_key(self, key: Secret) -> None:
         """In memory at once, and in the file the stock software uses (storage-commands.md 3.1)."""
         self._upload_key = key or None
@@ -132,24 +106,6 @@ class SystemVmAppliance:
             data = certificates.encode()
             if await self._disk.call(self._write, self._paths.trusted_ca, data, 0o644):
                 await self._runner.run(["update-ca-certificates"], deadline_s=_TRUST_DEADLINE_S)
-
-    async def install_web_certificate(self, certificate: WebCertificate | None) -> None:
-        """Apache's certificate files; it reloads only when something changed."""
-        async with self._lock:
-            now = self._clock.now()
-            files = self._paths.web
-            if certificate is None:
-                changed = await self._disk.call(
-                    webcert.install_self_made,
-                    self._networks.public_address,
-                    self._settings.name,
-                    files,
-                    now,
-                )
-            else:
-                changed = await self._disk.call(webcert.install, certificate, files, now)
-            if changed and self._settings.publish is Publisher.APACHE:
-                await self._service("reload")
 
     async def _try(self, what: str, step: Callable[..., Awaitable[object]], *args: object) -> None:
         try:
@@ -198,34 +154,6 @@ class SystemVmAppliance:
             private_device=self._networks.private_device,
         )
 
-    async def _service(self, verb: str) -> None:
-        await self._runner.run(["systemctl", verb, "apache2"], deadline_s=_SERVICE_DEADLINE_S)
-
-    def _make_document_tree(self) -> None:
-        copy = self._paths.document_root / "copy"
-        (copy / "template").mkdir(parents=True, exist_ok=True)
-        _give_to_web_user(copy / "template")
-        mount_root = self._settings.mount_root
-        mount_root.mkdir(parents=True, exist_ok=True)
-        link = copy / mount_root.name
-        if link.is_symlink() and link.readlink() != mount_root:
-            link.unlink()
-        if not link.is_symlink():
-            link.symlink_to(mount_root)
-
-    def _write_copy_auth(self, user: str, password: Secret) -> None:
-        file = self._paths.password_file
-        line = access.password_line(user, password, _read(file))
-        self._write(file, line.encode(), 0o640)
-        _give_to_web_user(file, group_only=True)
-        wanted = access.copy_auth(file).encode()
-        self._write(self._paths.document_root / "copy/template/.htaccess", wanted, 0o644)
-
-    def _write_allow_list(self, addresses: Sequence[str], replace: bool) -> None:
-        file = self._paths.document_root / "copy/.htaccess"
-        wanted = access.allow_list(_read(file), addresses, replace=replace)
-        self._write(file, wanted.encode(), 0o644)
-
     def _write(self, path: Path, data: bytes, mode: int) -> bool:
         """Write when different; tells whether it was."""
         try:
@@ -245,12 +173,3 @@ def _read(path: Path) -> str:
         return ""
     except OSError as error:
         raise ApplianceError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _give_to_web_user(path: Path, *, group_only: bool = False) -> None:
-    """Hand a path to Apache's user; on a machine without one it stays ours."""
-    try:
-        user = pwd.getpwnam(_WEB_USER)
-        os.chown(path, -1 if group_only else user.pw_uid, user.pw_gid)
-    except (KeyError, PermissionError):
-        log.event(_LOGGER, logging.DEBUG, "kept its owner", path=path)

@@ -12,8 +12,6 @@ from ssvm_agent.messages.setup import SecStorageFirewallCfgCommand
 async def handle(command: SecStorageFirewallCfgCommand, services: Services) -> Answer:
     """Ports and interfaces play no part: the list guards one area of the web server."""
     addresses = [one.source_ip for one in command.port_configs if one.add and one.source_ip]
-    replace = not command.is_append
-    await services.appliance.allow_copy_from(addresses, replace=replace)
     if services.web is not None:
-        await services.web.allow_copy_from(addresses, replace=replace)
+        await services.web.allow_copy_from(addresses, replace=not command.is_append)
     return Answer()

@@ -75,7 +75,6 @@ async def _take_upload_key(text: str | None, services: Services) -> None:
 
 async def _take_certificate(certs: Certificates | None, services: Services) -> None:
     certificate = web_certificate(certs)
-    await _attempt("certificate", services.appliance.install_web_certificate(certificate))
     if services.web is not None:
         await _attempt("certificate", services.web.install_certificate(certificate))
 

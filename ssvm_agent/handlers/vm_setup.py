@@ -13,19 +13,15 @@ from ssvm_agent.messages.setup import SecStorageVMSetupCommand
 @REGISTRY.command(SecStorageVMSetupCommand, Answer)
 async def handle(command: SecStorageVMSetupCommand, services: Services) -> Answer:
     """Sites first; the copy user only when all sites were allowed."""
-    await services.appliance.allow_internal_sites(command.allowed_internal_sites or ())
-    if command.copy_user_name and command.copy_password:
+    sites = command.allowed_internal_sites or []
+    await services.appliance.allow_internal_sites(sites)
+    services.jobs.tools.guard.allow_internal_sites(sites)
+    if services.web is not None and command.copy_user_name and command.copy_password:
         password = Secret(command.copy_password)
         try:
-            await _configure_copy(command.copy_user_name, password, services)
+            await services.web.configure_copy_auth(command.copy_user_name, password)
         except AgentError as error:
             reason = error.for_operators()
             return Answer(result=False, details=f"Failed to configure auth for copy {reason}")
     # Compat: storage-commands.md 3.2, success has an empty text.
     return Answer(details="")
-
-
-async def _configure_copy(user: str, password: Secret, services: Services) -> None:
-    await services.appliance.configure_copy_auth(user, password)
-    if services.web is not None:
-        await services.web.configure_copy_auth(user, password)
