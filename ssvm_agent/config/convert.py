@@ -72,6 +72,11 @@ def port(value: int) -> str | None:
     return None if 0 < value < 65536 else "must be a port, 1 to 65535"
 
 
+def listen_port(value: int) -> str | None:
+    """Check: a TCP port to listen on, or 0 for any."""
+    return None if 0 <= value < 65536 else "must be a port, 0 to 65535"
+
+
 def ipv4(value: str) -> str | None:
     """Check: an IPv4 address, or nothing."""
     return _each((value,) if value else (), IPv4Address, "is not an IPv4 address")

@@ -198,7 +198,7 @@ class UploadSettings:
 
     listen_host: str = setting("127.0.0.1", "address of the upload listener behind Apache")
     listen_port: int = setting(
-        8210, "port of the upload listener behind Apache", check=convert.port
+        8210, "port of the upload listener behind Apache; 0: any", check=convert.listen_port
     )
     use_https: bool = setting(
         True,
@@ -291,10 +291,8 @@ class Settings:
         Path("/mnt/SecStorage"), "directory below which stores are mounted", check=convert.absolute
     )
     mount_timeout_s: float = setting(
-        1440.0,
+        90.0,
         "deadline of a mount",
-        boot="scripts.timeout",
-        properties="scripts.timeout",
         check=convert.positive,
     )
     nfs_version: str | None = setting(
