@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.certificates",
     "tests.fixtures.nginx",
     "tests.fixtures.agents",
+    "tests.fixtures.images",
 ]
 
 # Servers and administration tools live there, and a user's PATH often leaves it out.

@@ -121,6 +121,7 @@ class Attache:
         for sent in waiting.values():
             if not sent.waiter.done():
                 sent.waiter.set_exception(AgentGoneError(f"{self.host.name} disconnected."))
+                sent.waiter.exception()  # Looked at now: its waiter may have been cancelled.
 
     def _header(self, in_sequence: bool, stop_on_error: bool) -> Header:
         self._sequence += 1
