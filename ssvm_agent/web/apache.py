@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ssvm_agent.appliance import access
 from ssvm_agent.host.errors import HostError
 from ssvm_agent.host.files import atomic_write
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.run import Runner
+from ssvm_agent.masking import Secret
 from ssvm_agent.storage.stores import Store
 from ssvm_agent.web import apache_files
 from ssvm_agent.web.apache_files import ApacheLayout
@@ -46,8 +48,6 @@ class ApacheControl:
     is_active: tuple[str, ...] = ("systemctl", "is-active", "--quiet", "apache2")
     start: tuple[str, ...] = ("systemctl", "start", "apache2")
     reload: tuple[str, ...] = ("systemctl", "reload", "apache2")
-    password: tuple[str, ...] = ("htpasswd", "-n", "-i", "-B")
-    """Prints a password file entry for the user that follows; reads the password from stdin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,6 @@ class ApachePublisher:
         self._runner = runner
         self._pool = pool
         self._lock = asyncio.Lock()
-        self._credentials: tuple[str, str] | None = None
 
     async def start(self, links: Iterable[Link]) -> None:
         """Make the document tree and the includes; remove links nobody knows any more."""
@@ -101,8 +100,8 @@ class ApachePublisher:
 
     async def publish(self, link: Link, store: Store) -> None:
         """Make the link, have the file readable for Apache, and Apache running."""
-        target = self._layout.mount_root / link.store / link.path
-        await store.run(_let_others_read, store.root, store.root / link.path)
+        target = store.root / link.path
+        await store.run(_let_others_read, store.root, target)
         async with self._lock:
             await self._ensure_active()
             await self._blocking(_make_link, self._layout.userdata / link.key, target)
@@ -114,26 +113,15 @@ class ApachePublisher:
 
     async def guard(self, guard: CopyGuard) -> None:
         """Write the access files; Apache reads them with each request."""
+        copy, passwords = self._layout.copy, self._layout.password_file
+        text = access.allow_list("", guard.addresses, replace=True)
+        if guard.require_user:
+            text += access.copy_auth(passwords)
         async with self._lock:
-            copy = self._layout.copy
-            access = apache_files.copy_access(guard.addresses)
-            if guard.require_user and guard.credentials is not None:
-                access += apache_files.copy_user_access(self._layout.password_file)
-            await self._write(copy / ".htaccess", access)
-            if guard.credentials is None:
-                return
-            user, password = guard.credentials
-            # The file's salt differs each time; it is written when the words do.
-            if self._credentials != (user, password.reveal()):
-                entry = await self._run(
-                    (*self._control.password, user), stdin=password.reveal().encode() + b"\n"
-                )
-                await self._blocking(
-                    _write_secret, self._layout.password_file, entry.strip() + b"\n"
-                )
-                self._credentials = (user, password.reveal())
-            user_access = apache_files.copy_user_access(self._layout.password_file)
-            await self._write(copy / "template" / ".htaccess", user_access)
+            await self._write(copy / ".htaccess", text)
+            if guard.credentials is not None:
+                await self._blocking(_write_password, passwords, *guard.credentials)
+                await self._write(copy / "template" / ".htaccess", access.copy_auth(passwords))
 
     async def serve_certificate(self, certificate: ServerCertificate) -> None:
         """Write key, certificate and chain, then the virtual hosts, and reload if they differ."""
@@ -189,15 +177,14 @@ class ApachePublisher:
         _logger.info("apache started")
         return True
 
-    async def _run(self, argv: tuple[str, ...], *, stdin: bytes | None = None) -> bytes:
+    async def _run(self, argv: tuple[str, ...]) -> None:
         try:
-            result = await self._runner.run(argv, deadline_s=_DEADLINE_S, input=stdin)
+            await self._runner.run(argv, deadline_s=_DEADLINE_S)
         except HostError as error:
             raise PublishError(
                 f"The web server could not be changed: {argv[0]} failed.",
                 detail=error.for_operators(),
             ) from error
-        return result.stdout
 
     async def _write(self, path: Path, text: str) -> bool:
         return await self._blocking(_write_if_different, path, text.encode(), 0o644)
@@ -224,7 +211,8 @@ def _make_tree(layout: ApacheLayout) -> None:
         _write_if_different(directory / ".htaccess", text.encode(), 0o644)
     if not (layout.copy / ".htaccess").exists():
         # Nobody may copy before the server has said who.
-        _write_if_different(layout.copy / ".htaccess", apache_files.copy_access(()).encode(), 0o644)
+        text = access.allow_list("", (), replace=True)
+        _write_if_different(layout.copy / ".htaccess", text.encode(), 0o644)
     _make_link(layout.copy / "SecStorage", layout.mount_root)
 
 
@@ -286,6 +274,14 @@ def _write_if_different(path: Path, data: bytes, mode: int) -> bool:
 
 def _write_secret(path: Path, data: bytes) -> bool:
     return _write_if_different(path, data, 0o640)
+
+
+def _write_password(path: Path, user: str, password: Secret) -> None:
+    present = ""
+    with contextlib.suppress(FileNotFoundError):
+        present = path.read_text("utf-8", "replace")
+    line = access.password_line(access.check_user(user), password, present)
+    _write_if_different(path, line.encode(), 0o644)
 
 
 def _unlink(path: Path) -> None:

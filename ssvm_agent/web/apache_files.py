@@ -7,7 +7,6 @@ administrator finds what he knows and an agent of another make finds what it lef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,24 +64,6 @@ def userdata_access() -> str:
         "    Header set Content-Disposition attachment\n"
         "    Header set X-Content-Type-Options nosniff\n"
         "</IfModule>\n"
-    )
-
-
-def copy_access(addresses: Sequence[str]) -> str:
-    """``.htaccess`` of the copy area (storage-commands.md 3.3)."""
-    lines = ["Options -Indexes", "order deny,allow", "deny from all"]
-    lines.extend(f"allow from {address}" for address in addresses)
-    return "\n".join(lines) + "\n"
-
-
-def copy_user_access(password_file: Path) -> str:
-    """``.htaccess`` that asks for the copy user (storage-commands.md 3.2)."""
-    return (
-        "Options -Indexes\n"
-        "AuthType Basic\n"
-        'AuthName "Authentication Required"\n'
-        f'AuthUserFile "{password_file}"\n'
-        "Require valid-user\n"
     )
 
 

@@ -117,13 +117,13 @@ class CertificateStore:
             return True
         return False
 
-    def listener_context(self) -> ssl.SSLContext:
+    async def listener_context(self) -> ssl.SSLContext:
         """A context for a listener; it follows every later change."""
         context = server_context()
         context.sni_callback = self._choose
         # A context without any certificate refuses every handshake before it asks the callback.
         if self._current is not None:
-            _load(context, self._current)
+            await self._pool.call(_load, context, self._current, deadline_s=_DEADLINE_S)
         return context
 
     def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:  # noqa: ARG002 - one certificate whatever the name

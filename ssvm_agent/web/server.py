@@ -281,7 +281,7 @@ class WebServices:
     async def _listen(self) -> None:
         settings = self._settings
         self.ports.upload = await self._proxied.listen(settings.upload_host, settings.upload_port)
-        tls = self.certificates.listener_context()
+        tls = await self.certificates.listener_context()
         for host in settings.listen_hosts:
             self.ports.http = await self._public.listen(host, settings.http_port)
             self.ports.https = await self._public.listen(host, settings.https_port, tls=tls)
