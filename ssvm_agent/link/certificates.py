@@ -86,7 +86,8 @@ def client_context(material: ClientMaterial) -> ssl.SSLContext:
             # The empty passphrase keeps OpenSSL from asking for one on the terminal.
             context.load_cert_chain(material.certificate, material.key, password="")
         except ssl.SSLError as error:
-            raise TlsMaterialError(_explain_material(error), detail=str(error)) from error
+            reason = _explain_material(error, material.key)
+            raise TlsMaterialError(reason, detail=str(error)) from error
         except OSError as error:
             raise TlsMaterialError(
                 f"{CERTIFICATE_FILE} or {KEY_FILE} cannot be read: {error.strerror}."
@@ -142,25 +143,26 @@ def _read_authorities(path: Path) -> tuple[bytes, ...]:
         return ()
     except OSError as error:
         raise TlsMaterialError(f"{path.name} cannot be read: {error.strerror}.") from error
-    try:
-        found = tuple(
-            ssl.PEM_cert_to_DER_cert(block.decode("ascii") + "\n") for block in _PEM.findall(text)
-        )
-    except ValueError as error:
-        raise TlsMaterialError(f"{path.name} holds a damaged certificate.") from error
-    if not found:
+    blocks = _PEM.findall(text)
+    if not blocks:
         raise TlsMaterialError(f"{path.name} is there but holds no certificate.")
+    try:
+        found = tuple(ssl.PEM_cert_to_DER_cert(block.decode("ascii") + "\n") for block in blocks)
+        # OpenSSL reads what is compared later, so a damaged certificate is told from a foreign one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=b"".join(found))
+    except (ValueError, ssl.SSLError) as error:
+        raise TlsMaterialError(f"{path.name} holds a damaged certificate.") from error
     return found
 
 
-def _explain_material(error: ssl.SSLError) -> str:
+def _explain_material(error: ssl.SSLError, key: Path) -> str:
+    if b"ENCRYPTED" in key.read_bytes():
+        return f"The key in {KEY_FILE} is encrypted; a plain PEM key is needed."
     match error.reason:
         case "KEY_VALUES_MISMATCH" | "KEY_TYPE_MISMATCH":
             return (
                 f"The key in {KEY_FILE} does not belong to the certificate in {CERTIFICATE_FILE}."
             )
-        case "BAD_DECRYPT" | "BAD_PASSWORD_READ" | "INTERRUPTED_OR_CANCELLED":
-            return f"The key in {KEY_FILE} is encrypted; a plain PEM key is needed."
         case "EE_KEY_TOO_SMALL" | "CA_MD_TOO_WEAK":
             return f"The certificate in {CERTIFICATE_FILE} is too weak: {error.reason}."
         case _:

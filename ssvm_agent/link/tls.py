@@ -186,7 +186,7 @@ def _check_records(payload: bytes) -> None:
 
 def explain(error: ssl.SSLError) -> str:
     """An OpenSSL error as half a sentence for an operator."""
-    reason = error.reason or ""
+    reason: str = getattr(error, "reason", None) or ""
     return _REASONS.get(reason) or (reason.replace("_", " ").lower() or "unknown TLS error")
 
 

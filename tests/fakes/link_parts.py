@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -168,9 +169,9 @@ class CertificateFiles:
             require_client=require_client,
         )
 
-    def install(self) -> None:
+    def install(self, *, not_after: datetime | None = None) -> None:
         """Gives the agent its certificate, its key and the CA."""
-        issued = self.authority.issue_cert("s-1-VM")
+        issued = self.authority.issue_cert("s-1-VM", not_after=not_after)
         (self.conf / "cloud.crt").write_bytes(issued.cert_chain_pems[0].bytes())
         (self.conf / "cloud.key").write_bytes(issued.private_key_pem.bytes())
         self.install_authority()
