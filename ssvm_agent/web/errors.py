@@ -22,18 +22,13 @@ class RequestRefusedError(WebError):
 
     Attributes:
         status: The HTTP status of the answer; ``message`` is its text.
-        linger: Whether the body still on its way is read and dropped for a while, so that a client
-            that writes before it reads gets to see the answer.
     """
 
     code = "request-refused"
 
-    def __init__(
-        self, status: HTTPStatus, message: str, *, detail: str = "", linger: bool = True
-    ) -> None:
+    def __init__(self, status: HTTPStatus, message: str, *, detail: str = "") -> None:
         super().__init__(message, detail=detail)
         self.status = status
-        self.linger = linger
 
 
 class UploadRefusedError(RequestRefusedError):

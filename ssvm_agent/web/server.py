@@ -186,8 +186,7 @@ class WebServices:
         for entrance in (self._public, self._proxied):
             await entrance.stop(deadline_s)
         await self._stack.aclose()
-        if self._uploads_changed.is_set():
-            await self._upload_file.save(self.uploads.to_document())
+        await self._upload_file.save(self.uploads.to_document())
         self.downloads.close()
         self.ports = Ports()
 

@@ -8,9 +8,9 @@ that cannot be read is put aside and reported, never a reason not to start.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +36,7 @@ class StateFile:
     def __init__(self, path: Path, pool: WorkPool) -> None:
         self._path = path
         self._pool = pool
-        self._lock = asyncio.Lock()
+        self._lock = threading.Lock()
         self._latest = 0
         self._written = 0
 
@@ -51,13 +51,17 @@ class StateFile:
             OSError: It could not be written.
         """
         self._latest += 1
-        mine = self._latest
         data = json.dumps(document, separators=(",", ":")).encode()
-        async with self._lock:
-            if self._written > mine:
+        await self._pool.call(self._write, data, self._latest, deadline_s=_DEADLINE_S)
+
+    def _write(self, data: bytes, number: int) -> None:
+        """Blocking; a write whose caller has gone may come late, but never over a later one."""
+        with self._lock:
+            if number <= self._written:
                 return
-            await self._pool.call(_write, self._path, data, deadline_s=_DEADLINE_S)
-            self._written = mine
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            atomic_write(self._path, data, mode=0o600)
+            self._written = number
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -79,8 +83,3 @@ def _put_aside(path: Path, reason: str) -> dict[str, Any]:
     path.replace(aside)
     _logger.warning("state file unreadable file=%s kept=%s reason=%s", path, aside, reason)
     return {}
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    atomic_write(path, data, mode=0o600)

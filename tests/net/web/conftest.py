@@ -22,6 +22,7 @@ from ssvm_agent.masking import Secret
 from ssvm_agent.storage.service import StoreService
 from ssvm_agent.storage.stores import Store, StoreRef
 from ssvm_agent.web.apache import ApachePublisher, ApacheSite
+from ssvm_agent.web.entrance import Limits
 from ssvm_agent.web.publisher import BuiltinPublisher, Publisher
 from ssvm_agent.web.server import WebServices, WebSettings
 from ssvm_agent.web.upload_install import PipelineInstaller
@@ -97,6 +98,7 @@ async def open_rig(
     usage = NoUsage()
     installer = PipelineInstaller(stores=stores, tools=ingest.tools, usage=usage)
     options.setdefault("use_https_to_upload", False)
+    options.setdefault("limits", Limits(linger_s=0.5))
     settings = WebSettings(
         state_dir=home / "state/web",
         listen_hosts=() if apache else ("127.0.0.1",),

@@ -9,6 +9,7 @@ import os
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -151,7 +152,7 @@ async def post(url: str, order: Order, content: bytes, **options: Any) -> Reply:
     body, content_type = form(content, **options)
     async with aiohttp.ClientSession() as session:
         headers = {**order.headers(), "Content-Type": content_type}
-        async with session.post(url, data=body, headers=headers) as answer:
+        async with session.post(url, data=BytesIO(body), headers=headers) as answer:
             return Reply(status=answer.status, text=await answer.text(), headers=answer.headers)
 
 
