@@ -53,8 +53,8 @@ class LinkTransport(asyncio.Protocol):
         connection: Connection,
         on_event: Callable[[Event], None],
         *,
-        message_deadline_s: float = MESSAGE_DEADLINE_S,
-        write_deadline_s: float = WRITE_DEADLINE_S,
+        message_deadline_s: float,
+        write_deadline_s: float,
     ) -> None:
         self.error: LinkError | None = None
         self._channel = TlsChannel(context)
@@ -80,6 +80,8 @@ class LinkTransport(asyncio.Protocol):
         on_event: Callable[[Event], None],
         *,
         handshake_deadline_s: float,
+        message_deadline_s: float = MESSAGE_DEADLINE_S,
+        write_deadline_s: float = WRITE_DEADLINE_S,
     ) -> LinkTransport:
         """Takes over a connected socket and does the TLS handshake.
 
@@ -88,7 +90,14 @@ class LinkTransport(asyncio.Protocol):
         """
         loop = asyncio.get_running_loop()
         _, self = await loop.create_connection(
-            lambda: cls(context, connection, on_event), sock=link
+            lambda: cls(
+                context,
+                connection,
+                on_event,
+                message_deadline_s=message_deadline_s,
+                write_deadline_s=write_deadline_s,
+            ),
+            sock=link,
         )
         try:
             await self._wait_established(handshake_deadline_s)
