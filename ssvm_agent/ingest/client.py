@@ -10,6 +10,7 @@ out as sentences that name the host. Retrying is not its business.
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -33,7 +34,7 @@ from ssvm_agent.masking import Secret
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # aiohttp holds up to twice this per connection before it stops reading from the socket.
-_READ_BUFFER_BYTES: Final = 256 << 10
+_READ_BUFFER_BYTES: Final = 128 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +170,15 @@ class HttpClient:
         await self._check(url, via_proxy=proxy is not None)
         session = self._session(proxied=proxy is not None)
         context = await self._pool.call(self._trust.context) if url.scheme == "https" else None
+        sent = dict(headers)
+        if credentials is not None:
+            sent["Authorization"] = _basic(credentials.user, credentials.password)
+        for_proxy: dict[str, str] = {}
+        if proxy is not None and proxy.user:
+            for_proxy["Proxy-Authorization"] = _basic(proxy.user, proxy.password)
+        if url.scheme == "http":
+            # The proxy reads the request itself; with https it reads the CONNECT before it.
+            sent |= for_proxy
         waiting_s = self.limits.connect_timeout_s + self.limits.header_timeout_s
         try:
             async with asyncio.timeout(waiting_s):
@@ -176,10 +186,9 @@ class HttpClient:
                     method,
                     _as_yarl(url),
                     allow_redirects=False,
-                    headers=headers,
-                    auth=_basic(credentials),
+                    headers=sent,
                     proxy=proxy.url if proxy else None,
-                    proxy_auth=_proxy_auth(proxy),
+                    proxy_headers=for_proxy if url.scheme == "https" else None,
                     ssl=context if context is not None else True,
                 )
         except aiohttp.ClientConnectorCertificateError as error:
@@ -259,16 +268,10 @@ def _as_yarl(url: SourceUrl) -> URL:
     return parsed
 
 
-def _basic(credentials: Credentials | None) -> aiohttp.BasicAuth | None:
-    if credentials is None:
-        return None
-    return aiohttp.BasicAuth(credentials.user, credentials.password.reveal(), "utf-8")
-
-
-def _proxy_auth(proxy: Proxy | None) -> aiohttp.BasicAuth | None:
-    if proxy is None or not proxy.user:
-        return None
-    return aiohttp.BasicAuth(proxy.user, proxy.password.reveal() if proxy.password else "", "utf-8")
+def _basic(user: str, password: Secret | None) -> str:
+    """The value of an (Proxy-)Authorization header."""
+    text = f"{user}:{password.reveal() if password else ''}"
+    return "Basic " + base64.b64encode(text.encode()).decode()
 
 
 def _unreached(url: SourceUrl, proxy: Proxy | None, error: Exception) -> SourceFailedError:

@@ -98,13 +98,15 @@ class _Ingest:
         self._store = spec.store
 
     async def run(self) -> Installed:
-        spec = self._spec
+        spec, progress = self._spec, self._progress
+        progress.bytes_received = progress.bytes_written = 0
+        progress.bytes_expected = None
         async with self._store.locks.hold(spec.directory):
             reservation = await self._store.run(
                 reserve, self._store.root, spec.directory, spec.kind,
                 owner=self._tools.owner, job_id=spec.job_id, what=f"prepare {spec.directory}",
             )  # fmt: skip
-        self._progress.temporary_path = str(reservation.temporary)
+        progress.temporary_path = str(reservation.temporary)
         stage = Stage(
             reservation.temporary,
             declared=spec.image_format,

@@ -14,7 +14,7 @@ from ssvm_agent.storage.layout import ImageKind
 from ssvm_agent.storage.stores import Store
 
 if TYPE_CHECKING:
-    from ssvm_agent.images.ovf_types import OvfFacts
+    from ssvm_agent.images.ovf import OvfFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,6 +113,7 @@ class Transfer:
                 await self._announced()
             await to_digest.put(block)
             await to_stage.put(block)
+            del block
         await to_digest.put(None)
         await to_stage.put(None)
 
@@ -128,9 +129,13 @@ class Transfer:
             parts.append(piece)
             size += len(piece)
             if size >= BLOCK_SIZE_BYTES:
-                yield b"".join(parts)
+                # Nothing but the block itself may be held while a slow line is waited for.
+                block = b"".join(parts)
+                del piece
                 parts.clear()
                 size = 0
+                yield block
+                del block
         if parts:
             yield b"".join(parts)
 
@@ -199,6 +204,7 @@ class Transfer:
 async def _work_off(line: _Line, work: Callable[[bytes], Awaitable[None]]) -> None:
     while (block := await line.get()) is not None:
         await work(block)
+        del block
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

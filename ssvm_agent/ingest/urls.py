@@ -29,6 +29,8 @@ _NAME = re.compile(r"(?=.{1,253}\.?\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9
 # A last label that begins with a digit or is a hexadecimal number is what some resolvers take for
 # an address in another notation.
 _LAST_LABEL_IS_NUMBER = re.compile(r"(?:.*\.)?(?:\d+|0[xX][0-9A-Fa-f]*)\.?\Z")
+# Without zone ids: they name an interface of ours, which is no business of a source.
+_BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]+)\]\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 
 IpAddress = IPv4Address | IPv6Address
@@ -156,9 +158,8 @@ def parse_host(host: str) -> IpAddress | None:
             ``2130706433``, ``0177.0.0.1``, zone ids).
     """
     try:
-        if host.startswith("["):
-            # A zone id parses, but names an interface of ours, which no source should do.
-            return IPv6Address(host[1:].removesuffix("]").replace("%", "/"))
+        if bracketed := _BRACKETED.match(host):
+            return IPv6Address(bracketed[1])
         if _LAST_LABEL_IS_NUMBER.match(host):
             return IPv4Address(host)
     except ValueError:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A web server that misbehaves on order, for tests of everything that fetches.
 
-Each path has a :class:`Behaviour`; what was asked for is kept in ``requests``. It speaks just enough
-HTTP/1.1 by hand that every byte, also a wrong one, is ours to decide.
+Each path has a :class:`Behaviour`; what was asked for is kept in ``requests``. It speaks just
+enough HTTP/1.1 by hand that every byte, also a wrong one, is ours to decide.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ class HostileOrigin:
                 self.on_request(seen)
             number = self.counts[seen.path] = self.counts.get(seen.path, 0) + 1
             await self._answer(seen, number, reader, writer)
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
+            # The client went away, or the test is over.
             pass
         finally:
             self.gone.set()
@@ -203,10 +204,10 @@ async def _read_request(reader: asyncio.StreamReader) -> Seen | None:
         return None
     first, *lines = head.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ", 2)
-    headers = dict(
-        (name.strip().lower(), value.strip())
+    headers = {
+        name.strip().lower(): value.strip()
         for name, _, value in (line.partition(":") for line in lines if line)
-    )
+    }
     return Seen(method=method, target=target, headers=headers)
 
 
