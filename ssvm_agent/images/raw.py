@@ -17,7 +17,6 @@ from ssvm_agent.images.vhd import FOOTER_BYTES, is_footer, parse_fixed
 _FILE_SYSTEMS = (
     (0x438, b"\x53\xef", "a bare ext file system"),
     (0, b"XFSB", "a bare XFS file system"),
-    (0x10040, b"_BHRfS_M", "a bare btrfs file system"),
     (3, b"NTFS    ", "a bare NTFS file system"),
     (0x200, b"LABELONE", "an LVM physical volume"),
     (0, b"LUKS\xba\xbe", "a LUKS container"),

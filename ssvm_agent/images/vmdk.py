@@ -162,7 +162,7 @@ def parse_vmdk(limits: InspectionLimits) -> Parser[Facts]:
     tail = yield Tail(_FOOTER_BYTES)
     if header.directory_offset == _DIRECTORY_AT_END:
         _check_footer(header, tail.data)
-    if header.overhead * SECTOR_BYTES > tail.end:
+    if header.overhead * SECTOR_BYTES > tail.end or tail.end % SECTOR_BYTES:
         raise CorruptImageError(
             "The VMDK image is shorter than its tables say; the transfer was probably cut short."
         )

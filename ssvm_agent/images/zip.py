@@ -216,6 +216,8 @@ def _check_directory(rest: bytes, start: int, name: str, found: tuple[int, int, 
     )
     attributes, offset = struct.unpack_from("<II", rest, 38)
     entry_bytes = _CENTRAL_BYTES + name_bytes + extra_bytes + comment_bytes
+    if len(rest) < entry_bytes:
+        raise truncated("ZIP")
     raw_name = rest[_CENTRAL_BYTES : _CENTRAL_BYTES + name_bytes]
     extra = rest[_CENTRAL_BYTES + name_bytes : _CENTRAL_BYTES + name_bytes + extra_bytes]
     if _IN_ZIP64 in {compressed, size}:
