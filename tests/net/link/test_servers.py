@@ -307,3 +307,21 @@ async def test_a_migration_cuts_a_pause_short(files: CertificateFiles, trio: Tri
         clock.advance(1.5)
         await (await trio[1].peer()).eof()
         await running.until(lambda status: status.server == SECOND)
+
+
+async def test_a_list_may_change_while_connecting(files: CertificateFiles, trio: Trio) -> None:
+    """agent-lifecycle.md 5.5: the attempt under way goes on, the next one uses the new list."""
+    clock = ManualClock()
+    async with running_link(
+        files.conf, port=trio[0].port, clock=clock, servers=(FIRST,)
+    ) as running:
+        peer = await trio[0].peer()
+        await running.until_state(LinkState.HANDSHAKE)
+        running.supervisor.apply_servers(
+            [THIRD], avoid=None, algorithm="static", check_interval_s=None, check_now=False
+        )
+        await peer.accept_startup()
+        peer.hang_up()
+        await running.until_state(LinkState.DISCONNECTED)
+        clock.advance(await clock.sleeper(at_most_s=10))
+        await (await trio[2].peer()).set_up()
