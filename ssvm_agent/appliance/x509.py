@@ -148,14 +148,14 @@ def check_chain(certificate: Certificate, authorities: Sequence[Certificate]) ->
     """
     current = certificate
     for _ in range(_MAX_CHAIN):
-        if current is not certificate and _signed_by(current, current):
-            return
         issuer = next((one for one in authorities if _signed_by(current, one)), None)
         if issuer is None:
             if current is not certificate:
                 return
             name = certificate.issuer.rfc4514_string()
             raise BadRequestError(f"The certificate's issuer {name!r} is not among the CAs given")
+        if _signed_by(issuer, issuer):
+            return
         current = issuer
     raise BadRequestError("The CA certificates form no chain")
 
