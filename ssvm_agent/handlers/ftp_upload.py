@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ssvm_agent.dispatch.registry import Lane
 from ssvm_agent.handlers.base import REGISTRY, Services
 from ssvm_agent.messages.names import FtpUploadStatus
 from ssvm_agent.messages.upload import UploadAnswer, UploadCommand, UploadProgressCommand
@@ -12,13 +13,13 @@ _REFUSAL = (
 )
 
 
-@REGISTRY.command(UploadCommand, UploadAnswer, changes=False)
+@REGISTRY.command(UploadCommand, UploadAnswer, lane=Lane.CONTROL, changes=False)
 async def upload(command: UploadCommand, services: Services) -> UploadAnswer:  # noqa: ARG001 - nothing is done
     """Say what to do instead."""
     return _refused(command, job_id=None)
 
 
-@REGISTRY.command(UploadProgressCommand, UploadAnswer, changes=False)
+@REGISTRY.command(UploadProgressCommand, UploadAnswer, lane=Lane.CONTROL, changes=False)
 async def progress(command: UploadProgressCommand, services: Services) -> UploadAnswer:  # noqa: ARG001 - nothing is done
     """There is no such job; the asked id is kept, or the server would ignore the answer."""
     return _refused(command, job_id=command.job_id)

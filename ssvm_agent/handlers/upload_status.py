@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from ssvm_agent.dispatch.registry import Lane
 from ssvm_agent.handlers.base import REGISTRY, Services
 from ssvm_agent.handlers.mapping import required
 from ssvm_agent.handlers.ovf_mapping import ovf_information
@@ -13,7 +14,7 @@ from ssvm_agent.messages.upload import UploadStatusAnswer, UploadStatusCommand
 from ssvm_agent.web.upload_table import Upload, UploadState
 
 
-@REGISTRY.command(UploadStatusCommand, UploadStatusAnswer)
+@REGISTRY.command(UploadStatusCommand, UploadStatusAnswer, lane=Lane.CONTROL)
 async def handle(command: UploadStatusCommand, services: Services) -> UploadStatusAnswer:
     """The state of one upload; with ``abort`` (4.23) one in progress is stopped first."""
     uuid = required(command.entity_uuid, "entityUuid")

@@ -111,6 +111,11 @@ class PipelineUpload:
             description=metadata.description,
             hvm=metadata.requires_hvm,
             checksum=self.checksum,
+            # Nobody asks for the digest of an upload, and it would cost more than all the rest.
+            compute_checksum=False,
+            record_checksum=metadata.kind == "VOLUME",
+            # Compat: storage-commands.md 5.5, last paragraph: an ISO is named by its entity.
+            file_stem=metadata.entity_uuid,
             max_size_bytes=metadata.max_size_bytes,
         )
         installed = await pipeline.run(spec, progress, self.tools)
