@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from ssvm_agent.images.errors import ArchiveRefusedError, CorruptImageError
 from ssvm_agent.images.names import plain_name
-from ssvm_agent.images.stream import Parser, Span, T, Window
+from ssvm_agent.images.random_access import pull
+from ssvm_agent.images.stream import Parser
 from ssvm_agent.images.tar import Member, TarWalk
 
 _COPY_BYTES = 8 << 20
@@ -50,7 +51,7 @@ def list_members(archive: int) -> tuple[Member, ...]:
         CorruptImageError: The archive is damaged or ends too early.
     """
     length = os.fstat(archive).st_size
-    members = _pull(_walk(), lambda start, size: os.pread(archive, size, start))
+    members = pull(_walk(), lambda start, size: os.pread(archive, size, start), length)
     if members and members[-1].end > length:
         raise CorruptImageError("The archive ends in the middle of a member.")
     return members
@@ -172,19 +173,6 @@ def _walk() -> Parser[tuple[Member, ...]]:
     while (member := (yield from walk.next_member())) is not None:
         members.append(member)
     return tuple(members)
-
-
-def _pull(parser: Parser[T], read: Callable[[int, int], bytes]) -> T:
-    """Drive a parser that asks for spans over something that can be read anywhere."""
-    window: Window | None = None
-    while True:
-        try:
-            need = next(parser) if window is None else parser.send(window)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        assert isinstance(need, Span)
-        window = Window(need.start, read(need.start, need.length))
 
 
 def _extract(

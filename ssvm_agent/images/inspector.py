@@ -30,7 +30,7 @@ def _parser(
     if detected is ImageFormat.RAW:
         return parse_raw(limits, declared)
     if detected is ImageFormat.OVA:
-        return parse_ova(limits, _inspect_member)
+        return parse_ova(limits, parse_image)
     parse = _PARSERS.get(detected)
     return parse(limits) if parse is not None else parse_plain(detected, limits)
 
@@ -45,8 +45,11 @@ _PARSERS: dict[ImageFormat, Callable[[InspectionLimits], Parser[Facts]]] = {
 }
 
 
-def _inspect_member(declared: ImageFormat | None, limits: InspectionLimits) -> Parser[Facts]:
-    """Inspect a member of an OVA; an archive inside the archive is not looked into."""
+def parse_image(declared: ImageFormat | None, limits: InspectionLimits) -> Parser[Facts]:
+    """Recognise and inspect one image: a whole one, or a member of an OVA.
+
+    For those who drive a parser themselves (:mod:`ssvm_agent.images.random_access`).
+    """
     head = yield Span(0, HEAD_BYTES)
     return (yield from _parser(settle(head.data, declared), declared, limits))
 
