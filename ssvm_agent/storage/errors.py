@@ -127,4 +127,5 @@ def from_os_error(error: OSError, what: str) -> StorageError:
     number = error.errno or 0
     kind, reason = _BY_ERRNO.get(number, (StorageError, error.strerror or "of an unknown error"))
     name = errno.errorcode.get(number, type(error).__name__)
-    return kind(f"Unable to {what}: {reason}", detail=name)
+    place = f" at {error.filename}" if error.filename else ""
+    return kind(f"Unable to {what}: {reason}", detail=f"{name}{place}")

@@ -44,7 +44,11 @@ _PATH_MAX: Final = 4095
 _UNSAFE_IN_NAME: Final = re.compile(r"[^A-Za-z0-9._+@-]")
 _TEMPORARY: Final = re.compile(
     rf"{TEMPORARY_PREFIX}\.(?P<owner>[A-Za-z0-9_-]+)\.(?P<job>[A-Za-z0-9_-]+)\.{TEMPORARY_SUFFIX}"
+    r"(\.[a-z]+)?"
 )
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# What the parts of one snapshot are called besides its name (storage-commands.md 6.1).
+_SNAPSHOT_TAIL: Final = re.compile(r"(_temp)?(-(disk|file)-?\d+)?(\.[A-Za-z0-9]+)*")
 _CIFS_CREDENTIALS: Final = frozenset({"user", "password", "domain"})
 
 
@@ -201,6 +205,32 @@ def check_relative(path: str, *, strip_slash: bool = False) -> PurePosixPath:
     return pure
 
 
+def check_depth(path: PurePosixPath, top: PurePosixPath, below: int) -> None:
+    """Make sure that a path is deep enough to name one object and nothing above it.
+
+    Args:
+        path: Relative to the store.
+        top: The tree it must be in.
+        below: How many components it needs below ``top``; 2 are an account and an id.
+
+    Raises:
+        PathEscapeError: It is elsewhere, or names more than one object (requirements S8).
+    """
+    if path.parts[: len(top.parts)] != top.parts:
+        raise PathEscapeError(f"The path {path} is not below {top}")
+    if len(path.parts) < len(top.parts) + below:
+        raise PathEscapeError(f"The path {path} names more than one object")
+
+
+def top_of(kind: ImageKind) -> PurePosixPath:
+    """The tree in which images of a kind are kept."""
+    return {
+        ImageKind.TEMPLATE: TEMPLATES,
+        ImageKind.VOLUME: VOLUMES,
+        ImageKind.SNAPSHOT: SNAPSHOTS,
+    }[kind]
+
+
 def check_name(name: str) -> str:
     """A single file name from outside, unchanged.
 
@@ -222,6 +252,24 @@ def properties_name(kind: ImageKind) -> str | None:
             return "volume.properties"
         case ImageKind.SNAPSHOT:
             return None
+
+
+def belongs_to_snapshot(name: str, snapshot: str) -> bool:
+    """Whether a directory entry is a part of the snapshot of this name.
+
+    Parts are called like the snapshot, with an extension, ``_temp``, or the number of a disk behind
+    it. A UUID in the name cannot be the beginning of another name, so behind it anything goes that
+    does not continue the word.
+    """
+    bare = name.removeprefix("VHD-")
+    if snapshot.startswith("VHD-"):
+        bare = name
+    if not bare.startswith(snapshot):
+        return False
+    tail = bare[len(snapshot) :]
+    if _SNAPSHOT_TAIL.fullmatch(tail):
+        return True
+    return _UUID.search(snapshot) is not None and not tail[0].isalnum()
 
 
 def image_file_name(unique_name: str, extension: str, *, now_ms: int) -> str:
@@ -261,15 +309,15 @@ def temporary_name(owner: str, job_id: str) -> str:
 
 
 def parse_temporary(name: str) -> TemporaryName | None:
-    """Who writes a file of this name; None when it is not a temporary of ours."""
+    """Who writes a file of this name; None when it is no temporary of an agent like this one.
+
+    A further extension, as that of the properties on their way, belongs to the same job.
+    """
     found = _TEMPORARY.fullmatch(name)
     return TemporaryName(owner=found["owner"], job_id=found["job"]) if found else None
 
 
 def is_temporary(name: str) -> bool:
     """Whether this is a file on its way into a store, whoever writes it."""
-    ours = name.startswith(f"{TEMPORARY_PREFIX}.") and name.endswith(TEMPORARY_SUFFIX)
-    others = re.fullmatch(
-        rf"{TEMPORARY_PREFIX}\w*{TEMPORARY_SUFFIX}(\.tmp)?|{UPLOAD_TEMPORARY_PREFIX}.*", name
-    )
-    return ours or others is not None
+    others = rf"{TEMPORARY_PREFIX}\w*{TEMPORARY_SUFFIX}(\.tmp)?|{UPLOAD_TEMPORARY_PREFIX}.*"
+    return parse_temporary(name) is not None or re.fullmatch(others, name) is not None
