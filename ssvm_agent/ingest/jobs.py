@@ -13,6 +13,7 @@ its old id.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -146,12 +147,13 @@ class JobTable:
             await self._journal.save(job)
         elif job.is_running and job.handle is not None:
             job.handle.cancel()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ABORT_WAIT_S):
                     await job.handle.wait()
-            except TimeoutError:
-                # A store that hangs; the job cleans up when it lets go.
+            if job.is_running:
+                # It had not begun, or its store hangs and it cleans up when that lets go.
                 self._end(job, JobStatus.ABORTED, AbortedError("The download was aborted"))
+                job.ended.set()
         return job.snapshot()
 
     async def purge(self, job: Job) -> JobState:
@@ -163,13 +165,12 @@ class JobTable:
     async def close(self) -> None:
         """Stop all jobs; those that can be continued keep what they have for the next process."""
         self._closing = True
-        running = [job for job in self._by_id.values() if job.is_running and job.handle]
-        for job in running:
-            job.progress.keep_partial = True
-            if job.handle is not None:
+        for job in self.all():
+            if job.is_running and job.handle is not None:
+                job.progress.keep_partial = True
                 job.handle.cancel()
-        for job in running:
-            if job.handle is not None:
+        for job in self.all():
+            if job.handle is not None and not job.handle.done():
                 await job.handle.wait()
 
     def store_attached(self, store: Store) -> None:
@@ -210,6 +211,13 @@ class JobTable:
         job.handle = self._tasks.start(self._run(job), name=f"download {job.job_id}")
 
     async def _run(self, job: Job) -> None:
+        """Work on a job to its end, on record before anybody is told of it."""
+        try:
+            await self._work(job)
+        finally:
+            job.ended.set()
+
+    async def _work(self, job: Job) -> None:
         """The edge of a job: whatever happens inside becomes its state."""
         try:
             async with self._slots:
@@ -255,7 +263,6 @@ class JobTable:
         job.error = error
         job.resume = None
         job.ended_at = self.tools.clock.now()
-        job.ended.set()
         if self._by_key.get(job.key) is job:
             del self._by_key[job.key]
 

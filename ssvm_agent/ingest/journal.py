@@ -83,7 +83,7 @@ class Journal:
             try:
                 with path.open("rb") as file:
                     jobs.append(_from_json(json.loads(file.read(_MAX_FILE_BYTES))))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 log.event(_logger, logging.WARNING, "job file not usable", path=path, reason=error)
         return jobs
 

@@ -111,9 +111,9 @@ class MetalinkSource:
         self._size = self._size if self._size is not None else document.size_bytes
         mirrors: list[SourceUrl] = []
         for text in document.urls:
-            mirror = parse_url(text)
-            if mirror.scheme not in HTTP_SCHEMES:
+            if text.partition(":")[0].lower() not in HTTP_SCHEMES:
                 continue
+            mirror = parse_url(text)
             if not mirror.path.lower().endswith(SUFFIX):
                 mirrors.append(mirror)
             elif mirror.text in seen:
