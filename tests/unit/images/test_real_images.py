@@ -142,34 +142,23 @@ def test_internal_snapshots_and_other_normal_things_are_accepted(disk: Path) -> 
 
 
 @needs_qemu
-def test_a_luks_encrypted_qcow2_is_accepted(tmp_path: Path) -> None:
-    image = tmp_path / "luks.qcow2"
-    secret = "secret,id=key,data=opensesame"
-    options = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10"
-    run("qemu-img", "create", "-q", "--object", secret, "-f", "qcow2", "-o", options, image, "8M")
-    report = inspect(image, ImageFormat.QCOW2)
-    assert report.reasons == ()
-    assert "encrypted with LUKS" in report.notes
-
-
-@needs_qemu
 @pytest.mark.parametrize(
-    ("name", "lost"),
+    ("name", "kept"),
     [
-        ("qcow2", 2 * MIB),
-        ("vhd", 1000),
-        ("vhd-fixed", 1000),
-        ("vhdx", 20 * MIB),
-        ("vmdk", 1000),
-        ("vmdk-stream", 1000),
-        ("vdi-static", 1000),
+        ("qcow2", 150_000),
+        ("vhd", -1000),
+        ("vhd-fixed", -1000),
+        ("vhdx", 3 * MIB),
+        ("vmdk", -1000),
+        ("vmdk-stream", -1000),
+        ("vdi-static", -1000),
     ],
 )
-def test_a_truncated_real_image_is_refused(disk: Path, name: str, lost: int) -> None:
+def test_a_truncated_real_image_is_refused(disk: Path, name: str, kept: int) -> None:
     """Formats without an end mark are caught where their tables reach beyond the end."""
     image = convert(disk, name).read_bytes()
-    for length in (len(image) - lost, 70_000, 600, 100):
-        assert not inspect_stream([image[:length]], CONVERSIONS[name][0]).accepted
+    for end in (kept, 70_000, 600, 100):
+        assert not inspect_stream([image[:end]], CONVERSIONS[name][0]).accepted
 
 
 @pytest.mark.parametrize("path", DEBIAN_ISOS, ids=lambda path: path.name)
