@@ -17,6 +17,11 @@ from ssvm_agent.link.errors import LinkLostError
 DEFAULT_INTERVAL_S: Final = 60
 _SHORTEST_INTERVAL_S: Final = 1
 
+# Pings get no answer while the server has not attached the host yet, which takes it a minute
+# (agent-lifecycle.md 2.5, step b), or longer when all its agents return together. Ten intervals
+# without any word mean that it has forgotten this link.
+_EARLY_LIMIT: Final = 10
+
 
 class Keepalive:
     """The one ping schedule of a link.
@@ -73,7 +78,8 @@ class Keepalive:
             await self._clock.sleep(max(0.0, due - self._clock.monotonic()))
             # After a pause of the whole machine, pings missed meanwhile are not made up for.
             due = max(due, self._clock.monotonic())
-            if self._is_counting and self._unanswered >= self._missing_limit:
+            limit = self._missing_limit if self._is_counting else _EARLY_LIMIT
+            if self._unanswered >= limit:
                 raise LinkLostError(
                     f"The management server did not answer the last {self._unanswered} pings."
                 )

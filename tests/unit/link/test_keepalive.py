@@ -110,3 +110,13 @@ async def test_time_lost_in_one_piece_is_not_made_up_for() -> None:
 @pytest.mark.parametrize("interval_s", [0, -5])
 def test_a_senseless_interval_becomes_the_default(interval_s: int) -> None:
     assert Bench(interval_s=interval_s).keepalive.interval_s == DEFAULT_INTERVAL_S
+
+
+async def test_a_link_that_is_never_attached_is_given_up() -> None:
+    """A server that forgot the link answers no ping and sends nothing, for ever."""
+    bench = Bench(limit=2)
+    async with bench.running() as task:
+        for _ in range(11):
+            await bench.pass_time()
+        with pytest.raises(LinkLostError, match="last 10 pings"):
+            await task
