@@ -304,8 +304,13 @@ def temporary_name(owner: str, job_id: str) -> str:
         owner: Host name of the agent that writes it.
         job_id: Unique among the jobs of this owner.
     """
-    clean = (re.sub(r"[^A-Za-z0-9_-]", "-", part)[:100] or "-" for part in (owner, job_id))
-    return ".".join((TEMPORARY_PREFIX, *clean, TEMPORARY_SUFFIX))
+    words = (word_of(part) for part in (owner, job_id))
+    return ".".join((TEMPORARY_PREFIX, *words, TEMPORARY_SUFFIX))
+
+
+def word_of(text: str) -> str:
+    """An owner or job id as it stands in the name of a temporary."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", text)[:100] or "-"
 
 
 def parse_temporary(name: str) -> TemporaryName | None:

@@ -8,6 +8,7 @@ for each page would be most of the work.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass
@@ -19,8 +20,6 @@ from ssvm_agent.storage.layout import check_relative
 from ssvm_agent.storage.paths import resolve_inside
 from ssvm_agent.storage.stores import Store
 
-# Two administrators browsing two large directories each.
-_KEPT_DIRECTORIES: Final = 4
 # The largest page; the user interface asks for 20 to 500.
 _MAX_PAGE: Final = 10_000
 _DEADLINE_S: Final = 14.0
@@ -62,68 +61,43 @@ class Page:
     objects: tuple[StoreObject, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """The sorted names of a directory, and what told it apart when they were read."""
+async def list_page(store: Store, path: str, start: int, size: int) -> Page:
+    """One page of a directory, or the one entry of a file.
 
-    stamp: tuple[int, int, int, int]
-    names: list[str]
+    Args:
+        store: Which one.
+        path: Relative to it; empty or ``/`` is its root.
+        start: Number of the first entry.
+        size: How many entries.
+
+    Raises:
+        PathEscapeError: The path is malformed.
+        StorageError: It cannot be read.
+    """
+    relative = path.strip("/")
+    if relative:
+        relative = str(check_relative(relative))
+    return await store.run(
+        _page, store, relative, max(0, start), min(max(0, size), _MAX_PAGE),
+        deadline_s=_DEADLINE_S, what=f"list /{relative}",
+    )  # fmt: skip
 
 
-class ObjectBrowser:
-    """Lists directories of stores."""
-
-    def __init__(self) -> None:
-        self._kept: dict[Path, _Names] = {}
-
-    async def page(self, store: Store, path: str, start: int, size: int) -> Page:
-        """One page of a directory, or the one entry of a file.
-
-        Args:
-            store: Which one.
-            path: Relative to it; empty or ``/`` is its root.
-            start: Number of the first entry.
-            size: How many entries.
-
-        Raises:
-            PathEscapeError: The path is malformed.
-            StorageError: It cannot be read.
-        """
-        relative = path.strip("/")
-        if relative:
-            relative = str(check_relative(relative))
-        return await store.run(
-            self._page, store.root, relative, max(0, start), min(max(0, size), _MAX_PAGE),
-            deadline_s=_DEADLINE_S, what=f"list /{relative}",
-        )  # fmt: skip
-
-    def _page(self, root: Path, relative: str, start: int, size: int) -> Page:
-        try:
-            place = resolve_inside(root, relative, must_exist=True) if relative else root
-        except NotFoundError:
-            return Page(exists=False)
-        found = place.lstat() if relative else place.stat()
-        if not stat.S_ISDIR(found.st_mode):
-            return Page(exists=True, count=1, objects=(_object(root, place, found),))
-        names = self._names(place, found)
-        objects = []
-        for name in names[start : start + size]:
-            try:
-                entry = (place / name).lstat()
-            except FileNotFoundError:
-                continue
-            objects.append(_object(root, place / name, entry))
-        return Page(exists=True, count=len(names), objects=tuple(objects))
-
-    def _names(self, place: Path, found: os.stat_result) -> list[str]:
-        stamp = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-        kept = self._kept.pop(place, None)
-        if kept is None or kept.stamp != stamp:
-            kept = _Names(stamp, sorted(os.listdir(place)))  # noqa: PTH208 - names only, fast
-        self._kept[place] = kept
-        while len(self._kept) > _KEPT_DIRECTORIES:
-            del self._kept[next(iter(self._kept))]
-        return kept.names
+def _page(store: Store, relative: str, start: int, size: int) -> Page:
+    root = store.root
+    try:
+        place = resolve_inside(root, relative, must_exist=True) if relative else root
+    except NotFoundError:
+        return Page(exists=False)
+    found = place.lstat() if relative else place.stat()
+    if not stat.S_ISDIR(found.st_mode):
+        return Page(exists=True, count=1, objects=(_object(root, place, found),))
+    names = store.names.of(place, found)
+    objects = []
+    for name in names[start : start + size]:
+        with contextlib.suppress(FileNotFoundError):
+            objects.append(_object(root, place / name, (place / name).lstat()))
+    return Page(exists=True, count=len(names), objects=tuple(objects))
 
 
 def _object(root: Path, place: Path, found: os.stat_result) -> StoreObject:

@@ -36,6 +36,7 @@ from ssvm_agent.storage.layout import (
     parse_temporary,
     properties_name,
     top_of,
+    word_of,
 )
 from ssvm_agent.storage.paths import is_plain_directory, resolve_inside
 from ssvm_agent.storage.stores import Store
@@ -197,7 +198,7 @@ def _remove_directory(
 def _refuse_others_at_work(place: Path, directory: PurePosixPath, owner: str) -> None:
     for entry in place.iterdir():
         writer = parse_temporary(entry.name)
-        if writer is None or writer.owner == owner:
+        if writer is None or writer.owner == word_of(owner):
             continue
         with contextlib.suppress(FileNotFoundError):
             if time.time() - entry.lstat().st_mtime < _AT_WORK_S:

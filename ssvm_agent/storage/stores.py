@@ -24,6 +24,7 @@ from ssvm_agent.masking import mask_url
 from ssvm_agent.storage.errors import StoreUnavailableError, from_os_error
 from ssvm_agent.storage.layout import StoreUrl
 from ssvm_agent.storage.mounts import MountEntry
+from ssvm_agent.storage.names import NameCache
 
 T = TypeVar("T")
 
@@ -75,6 +76,7 @@ class Store:
         directory_name: Name of the directory; goes to ``_dir`` (storage-commands.md 3.1).
         url: The URL taken apart.
         address: Literal address of its host; empty for a plain directory.
+        names: Names of directories that were browsed; for :mod:`ssvm_agent.storage.objects`.
         locks: One lock per relative directory, for whoever changes what is in it.
     """
 
@@ -87,6 +89,7 @@ class Store:
         self.url = url
         self.address = address
         self.locks = KeyedLocks()
+        self.names = NameCache()
         self._mount: MountEntry | None = None
         self._new_pools()
 

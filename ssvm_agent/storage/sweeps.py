@@ -22,6 +22,7 @@ from ssvm_agent.storage.layout import (
     is_temporary,
     parse_temporary,
     properties_name,
+    word_of,
 )
 from ssvm_agent.storage.paths import is_plain_directory
 from ssvm_agent.storage.stores import Store
@@ -53,6 +54,7 @@ async def sweep_own_temporaries(
         StorageError: The store could not be read; what was swept before stays swept.
     """
     swept: list[str] = []
+    word, kept = word_of(owner), tuple(keep_jobs)
     for top, kind in _TREES:
         accounts = await store.run(_directories, store.root, top, what=f"list {top}")
         for account in accounts:
@@ -60,7 +62,7 @@ async def sweep_own_temporaries(
             for directory in directories:
                 async with store.locks.hold(str(directory)):
                     swept += await store.run(
-                        _sweep, store.root, directory, kind, owner, started, tuple(keep_jobs),
+                        _sweep, store.root, directory, kind, word, started, kept,
                         deadline_s=_STEP_S, what=f"sweep {directory}",
                     )  # fmt: skip
     return swept
