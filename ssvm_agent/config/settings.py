@@ -211,6 +211,34 @@ class UploadSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublicSettings:
+    """The public ports: extract links, zone copies, uploads (docs/http.md)."""
+
+    listen: tuple[str, ...] = setting(
+        (), "addresses the agent's own server listens on; empty: the public address"
+    )
+    names: tuple[str, ...] = setting(
+        (), "public names of this machine besides its address, for certificates and signed URLs"
+    )
+    http_port: int = setting(80, "port for http; 0: any", check=convert.listen_port)
+    https_port: int = setting(443, "port for https; 0: any", check=convert.listen_port)
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "networks of proxies whose X-Forwarded-* headers are believed, besides loopback",
+        check=convert.networks,
+    )
+    require_copy_user: bool = setting(
+        False, "ask for the copy user in the zone copy area besides the address"
+    )
+    link_days: float = setting(
+        7.0,
+        "days after which a download link nobody withdrew is; keep it above the management"
+        " server's extract.url.expiration.interval",
+        check=convert.positive,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSettings:
     """The status page, health and metrics."""
 
@@ -330,6 +358,7 @@ class Settings:
     commands: CommandSettings = field(default_factory=CommandSettings)
     download: DownloadSettings = field(default_factory=DownloadSettings)
     upload: UploadSettings = field(default_factory=UploadSettings)
+    public: PublicSettings = field(default_factory=PublicSettings)
     status: StatusSettings = field(default_factory=StatusSettings)
     log: LogSettings = field(default_factory=LogSettings)
 

@@ -105,6 +105,7 @@ class Entrance:
         handler: Answers requests; may raise :class:`~ssvm_agent.errors.AgentError`.
         limits: See :class:`Limits`.
         common: Headers of every answer; a handler's own win.
+        on_answer: Told the name and the status of each answer.
     """
 
     def __init__(
@@ -114,9 +115,11 @@ class Entrance:
         *,
         limits: Limits | None = None,
         common: Mapping[str, str] | None = None,
+        on_answer: Callable[[str, int], None] = lambda _name, _status: None,
     ) -> None:
         self.name = name
         self._handler = handler
+        self._on_answer = on_answer
         self._limits = limits or Limits()
         self._common = {**(headers.SAFETY if common is None else common), "Server": headers.SERVER}
         self._server: _Server | None = None
@@ -187,6 +190,7 @@ class Entrance:
                 response = text_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error")
         if not response.prepared:
             self._complete(response)
+        self._on_answer(self.name, response.status)
         return response
 
     def _complete(self, response: web.StreamResponse) -> None:

@@ -31,6 +31,7 @@ from ssvm_agent.storage.stores import Store
 from ssvm_agent.web import headers
 from ssvm_agent.web.certificate_store import CertificateStore
 from ssvm_agent.web.copy_guard import CopyGuard
+from ssvm_agent.web.counters import WebCounters
 from ssvm_agent.web.downloads import Downloads, StoreLookup
 from ssvm_agent.web.entrance import Entrance, Limits
 from ssvm_agent.web.errors import PublishError
@@ -127,6 +128,7 @@ class WebServices:
         self._link_file = StateFile(settings.state_dir / "links.json", pool)
         self._upload_file = StateFile(settings.state_dir / "uploads.json", pool)
         self._uploads_changed = asyncio.Event()
+        self.counters = WebCounters()
         self.ports = Ports()
         self.links = LinkTable()
         self.uploads = UploadTable(self._uploads_changed.set)
@@ -146,6 +148,7 @@ class WebServices:
             tasks=self._tasks,
             clock=clock,
             limits=settings.upload_limits,
+            on_end=lambda upload: self.counters.upload(upload.state.value, upload.body_bytes),
         )
         self.downloads = Downloads(
             stores=stores,
@@ -153,13 +156,25 @@ class WebServices:
             guard=self.copy_guard,
             clock=clock,
             idle_timeout_s=settings.idle_timeout_s,
+            on_transfer=lambda one, outcome: self.counters.transfer(
+                one.area, outcome, one.sent.count
+            ),
         )
         public = PublicSite(downloads=self.downloads, uploads=self._upload_entrance, rules=rules)
         common = {**headers.SAFETY, **headers.CORS}
-        self._public = Entrance("public", public.answer, limits=settings.limits, common=common)
+        self._public = Entrance(
+            "public",
+            public.answer,
+            limits=settings.limits,
+            common=common,
+            on_answer=self.counters.request,
+        )
         # The proxy in front adds the CORS headers itself (storage-commands.md 5.1).
         self._proxied = Entrance(
-            "upload", ProxiedSite(self._upload_entrance).answer, limits=settings.limits
+            "upload",
+            ProxiedSite(self._upload_entrance).answer,
+            limits=settings.limits,
+            on_answer=self.counters.request,
         )
 
     async def start(self) -> None:

@@ -120,6 +120,7 @@ class Uploads:
         tasks: Owner of the work behind each upload.
         clock: For expiry and durations.
         limits: See :class:`UploadLimits`.
+        on_end: Told about each upload that ended.
     """
 
     def __init__(
@@ -131,8 +132,10 @@ class Uploads:
         tasks: BackgroundTasks,
         clock: Clock,
         limits: UploadLimits | None = None,
+        on_end: Callable[[Upload], None] = lambda _upload: None,
     ) -> None:
         self.table = table
+        self._on_end = on_end
         self._installer = installer
         self._rules = rules
         self._tasks = tasks
@@ -262,6 +265,7 @@ class Uploads:
             if not outcome.done():
                 outcome.set_result(result)
             source.stop_waiting()
+            self._on_end(upload)
             log.event(
                 _logger,
                 logging.INFO if upload.state is UploadState.COMPLETED else logging.WARNING,
