@@ -151,7 +151,14 @@ def _refuse_partitions(head: bytes, signature: Signature) -> None:
         )
 
 
+def is_web_page(head: bytes) -> bool:
+    """Whether the head is the start of an HTML page, such as the error page of a server."""
+    return head[:64].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
+
 def _settle_plain(head: bytes, declared: ImageFormat | None) -> ImageFormat:
+    if is_web_page(head):
+        raise WrongFormatError("The content is a web page and not an image; check the URL.")
     if declared is None or declared.is_opaque or declared is ImageFormat.RAW:
         return ImageFormat.RAW
     if declared is ImageFormat.VHD:

@@ -10,8 +10,6 @@ from ssvm_agent.images.errors import CompressionError, CorruptImageError
 from ssvm_agent.images.stream import Parser, StreamReader
 from ssvm_agent.images.tar import Member, TarWalk, single_member
 
-__all__ = ["TarCodec"]
-
 
 class TarCodec:
     """Decodes a tar with exactly one member to that member's data."""

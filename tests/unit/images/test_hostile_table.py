@@ -225,6 +225,16 @@ def test_what_is_refused_for_its_dangers_is_refused_whatever_was_declared(sample
         assert not inspect_stream([sample.build()], declared).accepted
 
 
+@pytest.mark.parametrize("declared", [QCOW2, RAW, ISO, None])
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html>\n<p>Not found", b"\n <HTML><body>"])
+def test_a_web_page_in_place_of_an_image_is_called_one(
+    declared: ImageFormat | None, page: bytes
+) -> None:
+    """Requirements R14: a sentence the user can act on."""
+    (reason,) = inspect_stream([page], declared).reasons
+    assert reason == "The content is a web page and not an image; check the URL."
+
+
 @dataclass(frozen=True)
 class Accepted:
     """An image that must pass, with its virtual size."""
