@@ -20,7 +20,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 from ssvm_agent import log
 from ssvm_agent.config.settings import Settings
@@ -29,6 +29,7 @@ from ssvm_agent.host.clock import Clock
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.tasks import BackgroundTasks
 from ssvm_agent.link.errors import LinkError, MovedError, RefusedError, Step
+from ssvm_agent.link.memory import Keeper, LinkMemory
 from ssvm_agent.link.moves import Moves
 from ssvm_agent.link.opening import Opener
 from ssvm_agent.link.reach import is_reachable
@@ -44,23 +45,6 @@ _logger: Final = logging.getLogger(__name__)
 _PROBE_DEADLINE_S: Final = 5.0  # 3.7
 _STOP_PAUSE_S: Final = 1.0  # Compat: agent-lifecycle.md 3.6
 _MAX_REASON: Final = 500  # a refusal may carry a whole stack trace
-
-
-class LinkMemory(Protocol):
-    """What the link knows across restarts; the writing methods block."""
-
-    @property
-    def host_id(self) -> int | None:
-        """The host id of the last Ready."""
-        ...
-
-    def save_host(self, host_id: int, uuid: str, name: str) -> None:
-        """Keeps the identity the server gave."""
-        ...
-
-    def save_servers(self, servers: Sequence[str], algorithm: str) -> None:
-        """Keeps the server list."""
-        ...
 
 
 def _chance() -> float:
@@ -98,7 +82,6 @@ class Supervisor:
             raise ConfigError("No management server is known: the setting host is empty.")
         self._settings = settings
         self._facts = facts
-        self._memory = memory
         self._pool = pool
         self._clock = clock
         self._opener = Opener(settings.conf_dir, settings.link, pool=pool, clock=clock)
@@ -114,6 +97,7 @@ class Supervisor:
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._side = BackgroundTasks()
+        self._keeper = Keeper(memory, pool, self._side)
         self._moves = Moves(
             self._servers,
             self,
@@ -181,8 +165,7 @@ class Supervisor:
             return
         session.ready(host_id)
         self._backoff.reset()
-        if host_id:
-            self._remember_host(host_id, host_uuid, host_name)
+        self._keeper.keep_host(host_id, host_uuid, host_name)
         self._apply(servers or (), avoid, algorithm, check_interval_s)
         self._board.ready(host_id)
 
@@ -236,8 +219,7 @@ class Supervisor:
         """The server took the Startup; the id is 0 unless the host is known already (2.4)."""
         self._is_transferred = False
         self._startup_deadline_s = self._settings.link.startup_timeout_s
-        if answer.host_id > 0:
-            self._remember_host(answer.host_id, answer.host_uuid, answer.host_name)
+        self._keeper.keep_host(answer.host_id, answer.host_uuid, answer.host_name)
         self._board.accepted(answer.ping_interval)
 
     def avoid_servers(self, servers: list[str]) -> None:
@@ -287,7 +269,7 @@ class Supervisor:
 
     async def _serve(self, server: str, sink: RequestSink) -> LinkError:
         self._board.set(LinkState.CONNECTING, server=server)
-        host_id = self._memory.host_id
+        host_id = self._keeper.host_id
         startup = startup_command(
             await self._pool.call(self._facts), host_id=host_id, transferred=self._is_transferred
         )
@@ -360,7 +342,7 @@ class Supervisor:
         check_interval_s: int | None,
     ) -> None:
         if algorithm and self._servers.replace(servers, algorithm):
-            self._persist(self._memory.save_servers, self._servers.servers, algorithm)
+            self._keeper.keep_servers(self._servers.servers, algorithm)
         self._servers.avoid_only(avoid)
         self._moves.schedule_check(check_interval_s)
 
@@ -379,16 +361,4 @@ class Supervisor:
     async def _is_reachable(self, server: str) -> bool:
         return await is_reachable(
             server, self._settings.port, deadline_s=_PROBE_DEADLINE_S, pool=self._pool
-        )
-
-    def _remember_host(self, host_id: int, uuid: str | None, name: str | None) -> None:
-        self._persist(self._memory.save_host, host_id, uuid or "", name or "")
-
-    def _persist(self, save: Callable[..., None], *values: object) -> None:
-        self._side.start(
-            self._pool.call(save, *values),
-            name=save.__name__,
-            on_error=lambda error: _logger.warning(
-                "the agent's state could not be saved: %s", error
-            ),
         )
