@@ -93,7 +93,9 @@ class Attache:
         return await self._wait(sent, wait_s)
 
     def receive(self, header: Header, content: bytes) -> None:
-        """Take a response of the agent."""
+        """Take a response of the agent; one that comes after the end is nobody's any more."""
+        if self._gone:
+            return
         try:
             answers = decode_messages(content)
         except ValueError as error:

@@ -16,6 +16,7 @@ from ssvm_agent.simulator.authority import CertificateAuthority
 from ssvm_agent.simulator.errors import AnswerTimeoutError
 from ssvm_agent.simulator.model import HostStatus, Message
 from ssvm_agent.simulator.server import ClientCertificates, ManagementServer
+from ssvm_agent.simulator.zone import Zone
 from tests.fixtures.agents import LIVELY, RunAgent, StartServer
 from tests.fixtures.certificates import write_agent_certificates
 
@@ -298,10 +299,13 @@ async def test_it_fails_over_to_the_next_server(
     start_server: StartServer, run_agent: RunAgent
 ) -> None:
     """agent-lifecycle.md 3.3."""
-    first = await start_server(timing=LIVELY)
+    zone = Zone(servers=("127.0.0.1", "127.0.0.2"))
+    first = await start_server(timing=LIVELY, zone=zone)
     second = await start_server(timing=LIVELY, host="127.0.0.2", port=first.port)
-    await run_agent(first, management_servers=["127.0.0.1", "127.0.0.2"])
+    await run_agent(first)
     await up(first)
+    # The answer to this one comes behind that to the Ready which brings the list.
+    await first.ask(commands.check_health())
     first.faults.close_at_accept = True
     first.session().link.abort()
     await second.wait_for_status(HostStatus.UP)
