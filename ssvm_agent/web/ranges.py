@@ -18,7 +18,7 @@ from typing import Final
 # More ranges than any client asks for that means well.
 MAX_RANGES: Final = 16
 _MAX_RANGE_CHARS: Final = 512
-_ONE_RANGE: Final = re.compile(r"(?P<first>\d{0,19})-(?P<last>\d{0,19})")
+_ONE_RANGE: Final = re.compile(r"(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})")
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 
