@@ -21,6 +21,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Final
 
 from ssvm_agent import __version__, log
@@ -138,7 +139,11 @@ class Application:
 
     async def _run_link(self) -> None:
         await self._link.run(self._sink)
+        self._end()
+
+    def _end(self) -> None:
         self._stop.set()
+        self._startup_left.set()  # nobody needs to wait for it any more
 
     async def _run_rooms(self) -> None:
         try:
@@ -146,8 +151,10 @@ class Application:
                 await self._startup_left.wait()
         except TimeoutError:
             _LOGGER.debug("no server reached yet; loading the rest")
+        if self._stop.is_set():
+            return
         # In a thread: the link keeps answering while most of the package is loaded.
-        rooms = await self._disk.call(importlib.import_module, "ssvm_agent.app.domain")
+        rooms = await self._disk.call(_load_rooms)
         machine = rooms.Machine(
             settings=self._settings,
             state=self._state,
@@ -196,7 +203,7 @@ class Application:
             first_at_s = loop.time()
             log.event(_LOGGER, logging.INFO, "agent stops", signal=number.name)
             self._exit_code = _SIGNAL_BASE + number
-            self._stop.set()
+            self._end()
 
         for number in _SIGNALS:
             loop.add_signal_handler(number, received, number)
@@ -205,6 +212,12 @@ class Application:
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
+
+
+def _load_rooms() -> ModuleType:
+    domain = importlib.import_module("ssvm_agent.app.domain")
+    domain.load_handlers()
+    return domain
 
 
 def log_failure(failure: BaseExceptionGroup[BaseException]) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Building the working rooms: stores, ingest, handlers, and the executor in front of them.
 
-Importing this module loads most of the package; the application does so after the Startup is out.
+Importing this module and calling :func:`load_handlers` loads most of the package (blocking); the
+application does so in a thread, after the Startup is out.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from ssvm_agent.appliance.keystore import AgentKeystore
 from ssvm_agent.config.settings import Settings
 from ssvm_agent.config.state import AgentState
 from ssvm_agent.dispatch.executor import Executor
-from ssvm_agent.handlers.base import LinkControl, Services
-from ssvm_agent.handlers.catalogue import load
+from ssvm_agent.handlers import catalogue
+from ssvm_agent.handlers.base import REGISTRY, LinkControl, Services
 from ssvm_agent.host.clock import Clock
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.run import Runner
@@ -66,6 +67,11 @@ class RoutingMounter(Mounter):
         await super().mount(url, address, directory, version)
 
 
+def load_handlers() -> None:
+    """Fill the registry of commands; once, before :func:`open_domain`."""
+    catalogue.load()
+
+
 @asynccontextmanager
 async def open_domain(machine: Machine) -> AsyncIterator[Executor[Services]]:
     """The executor with everything behind it.
@@ -96,7 +102,7 @@ async def open_domain(machine: Machine) -> AsyncIterator[Executor[Services]]:
             link=machine.link,
         )
         executor = Executor(
-            load(),
+            REGISTRY,
             services,
             normal=max(settings.commands.normal, settings.workers),
             long=settings.commands.long,

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The working rooms as built for a real process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssvm_agent.app.domain import Machine, RoutingMounter, load_handlers, open_domain
+from ssvm_agent.appliance.recording import RecordingAppliance
+from ssvm_agent.config.settings import Settings
+from ssvm_agent.config.state import AgentState
+from ssvm_agent.host.clock import SystemClock
+from ssvm_agent.host.pools import WorkPool
+from ssvm_agent.messages.agent import CheckHealthAnswer, CheckHealthCommand
+from ssvm_agent.messages.envelope import decode_answers, encode_commands
+from ssvm_agent.storage.layout import parse_store_url
+from tests.fakes.machine import FakeRunner
+from tests.fakes.services import FakeLink
+
+load_handlers()
+
+
+def _machine(root: Path) -> Machine:
+    settings = Settings(
+        guid="s-1-VM", zone="1", name="s-1-VM", conf_dir=root / "conf", state_dir=root / "state",
+        mount_root=root / "mnt",
+    )  # fmt: skip
+    return Machine(
+        settings=settings,
+        state=AgentState(settings.agent_properties, settings.resource_class),
+        clock=SystemClock(),
+        runner=FakeRunner(),
+        disk=WorkPool("test"),
+        appliance=RecordingAppliance(),
+        link=FakeLink(),
+    )
+
+
+async def test_the_rooms_carry_out_commands_and_close(tmp_path: Path) -> None:
+    machine = _machine(tmp_path)
+    async with open_domain(machine) as executor:
+        content = await executor.execute(
+            encode_commands([CheckHealthCommand()]), stop_on_error=False
+        )
+    assert content is not None
+    assert isinstance(decode_answers(content)[0], CheckHealthAnswer)
+    machine.disk.close()
+
+
+async def test_a_mount_is_preceded_by_its_route(tmp_path: Path) -> None:
+    """storage-commands.md 3.1 step 1."""
+    machine = _machine(tmp_path)
+    url = parse_store_url("nfs://10.1.40.2/export/sec")
+    await RoutingMounter(machine).mount(url, "10.1.40.2", tmp_path, None)
+    assert isinstance(machine.appliance, RecordingAppliance)
+    assert machine.appliance.actions == ["route to storage 10.1.40.2"]
+    assert isinstance(machine.runner, FakeRunner)
+    assert machine.runner.calls[0][0] == "mount"
+    machine.disk.close()
