@@ -112,4 +112,6 @@ async def open_domain(machine: Machine) -> AsyncIterator[Executor[Services]]:
                 yield executor
                 await executor.drain(settings.stop_timeout_s)
         finally:
+            # Jobs write down where a later process can go on, and need their stores for that.
+            await ingest.jobs.close()
             await stores.close()
