@@ -21,6 +21,10 @@ C = TypeVar("C", bound=Command)
 DEFAULT_DEADLINE_S: Final = 1700.0
 """Just below the 1800 s a management server waits for a command without a time of its own."""
 
+MAX_WAIT_S: Final = 7 * 86400.0
+"""The longest ``wait`` that is honoured. Data migrations send milliseconds where seconds are meant
+(storage-commands.md 3.15), which comes to months; no copy is worth a lane that long."""
+
 
 class Lane(StrEnum):
     """How a command shares the agent with others."""
@@ -67,7 +71,9 @@ class Entry(Generic[S]):
 
     def deadline_of(self, command: Command) -> float:
         """Seconds this command may take."""
-        return float(command.wait) if self.honours_wait and command.wait > 0 else self.deadline_s
+        if self.honours_wait and command.wait > 0:
+            return min(float(command.wait), MAX_WAIT_S)
+        return self.deadline_s
 
 
 class Registry(Generic[S]):

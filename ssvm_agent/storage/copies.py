@@ -1,338 +1,293 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies between stores: moving images to another store, and templates out of snapshots.
+"""Copies that stay on stores: moving an object to another store, templates out of snapshots.
 
-What a command's paths mean is here (storage-commands.md 3.15); how files are copied is in
-:mod:`ssvm_agent.storage.staging`. Whether an image is acceptable is decided by a function handed
-in, because stores know nothing of image formats; it sees the finished copy before anybody else
-does (requirements S1).
+The management server copies an object, updates its row by the answer and then deletes the source
+(storage-commands.md 3.15). So an object is complete, verified and inspected at its new place before
+a function here returns, or the destination is as it was; the source is only read. What an image
+must look like is judged by a check that the caller brings, as stores know nothing of formats.
 """
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
+from uuid import uuid4
 
-from ssvm_agent.storage.errors import ConflictError, NotFoundError, StorageError
+from ssvm_agent.host.clock import Clock
+from ssvm_agent.storage.arrival import Arrival
+from ssvm_agent.storage.copier import Copier, check_space, copies_in_kernel
+from ssvm_agent.storage.errors import NotFoundError, StorageError
 from ssvm_agent.storage.layout import (
-    SNAPSHOTS,
     ImageKind,
     check_depth,
     check_name,
     check_relative,
-    is_temporary,
     properties_name,
     temporary_name,
     top_of,
 )
-from ssvm_agent.storage.paths import is_plain_directory, is_plain_file, resolve_inside
 from ssvm_agent.storage.properties import ImageProperties, write_file
-from ssvm_agent.storage.staging import CopyTools, Pair, Staging, staged
 from ssvm_agent.storage.stores import Store
+from ssvm_agent.storage.survey import (
+    SourceFile,
+    Survey,
+    destination_directory,
+    locate,
+    source_file,
+    survey,
+)
 
-# What a path without an extension may be called on the store (storage-commands.md 3.15 b, d).
-_EXTENSIONS: Final = (".qcow2", ".vhd", ".ova", ".vmdk")
-# A template of a snapshot whose own id the command does not tell (storage-commands.md 6.4).
-_NO_ID: Final = 1
+# Compat: storage-commands.md 6.4: the id in the properties of a template made of a snapshot.
+_SNAPSHOT_TEMPLATE_ID: Final = 1
+# A flattened copy that was made for one template only (storage-commands.md 6.1).
+_FLATTENED: Final = "_temp"
+
+Check = Callable[[str, int], int]
+"""``(file name, descriptor)`` of a finished copy to the virtual size in bytes, 0 for what is no
+image. Blocking; raises to refuse it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageFacts:
-    """What an inspection found.
+class CopyTools:
+    """What every copy needs.
 
     Attributes:
-        extension: Of the format.
-        virtual_size_bytes: Size of the disk in it.
+        owner: Host name of this agent; part of the names of temporary files.
+        clock: For speeds in the log and the date in properties files.
     """
 
-    extension: str
+    owner: str
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A path as a command gives it, and the store it is on."""
+
+    store: Store
+    path: str
+
+    def relative(self) -> PurePosixPath:
+        """The path, checked (requirements S8)."""
+        return check_relative(self.path, strip_slash=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """An object at its new place.
+
+    Attributes:
+        path: What the server shall know it by.
+        virtual_size_bytes: Of the disk inside; for what has no known format, its length.
+        physical_size_bytes: Of the image file, or of all files of a directory.
+    """
+
+    path: str
     virtual_size_bytes: int
-
-
-# Looks at a file with the extension of its declared format; blocking. Raises an AgentError when the
-# image must not be made visible.
-Inspect = Callable[[Path, str], ImageFacts]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopiedImage:
-    """An image at its new place.
-
-    Attributes:
-        install_path: Relative to the target store.
-        physical_size_bytes: Length of the file, or of all files of a directory.
-        virtual_size_bytes: Size of the disk; None when the copy is a directory or a snapshot.
-        extension: Of the file; empty when it has none.
-    """
-
-    install_path: str
     physical_size_bytes: int
-    virtual_size_bytes: int | None = None
-    extension: str = ""
 
 
-async def migrate_image(
-    source: Store,
-    source_path: str,
-    target: Store,
-    target_path: str,
-    kind: ImageKind,
+@asynccontextmanager
+async def arriving(
+    destination: Store,
+    directory: PurePosixPath,
+    files: tuple[PurePosixPath, ...],
     *,
-    inspect: Inspect,
+    kind: ImageKind,
+    mark: bool,
+    source: Path,
     tools: CopyTools,
-) -> CopiedImage:
-    """Copy a template or volume with its properties to another store (storage-commands.md 3.15 a).
+) -> AsyncIterator[tuple[Copier, Arrival]]:
+    """Prepare the directory of an object; leaving with an error takes everything back.
 
     Args:
-        source: Where it is.
-        source_path: Its install path.
-        target: Where it goes.
-        target_path: The directory there.
-        kind: TEMPLATE or VOLUME.
-        inspect: See :data:`Inspect`; not asked about a directory.
-        tools: See :class:`CopyTools`.
+        destination: The store.
+        directory: Of the object.
+        files: What it will consist of.
+        kind: What it is.
+        mark: See :class:`Arrival`.
+        source: The directory the files come from.
+        tools: What every copy needs.
+    """
+    async with (
+        # Two copies of one object take turns; others only wait while names change.
+        destination.locks.hold(("copy", str(directory))),
+        Copier(f"{source.name} to {directory}", clock=tools.clock) as copier,
+    ):
+        arrival = Arrival(
+            destination.root, directory, files,
+            kind=kind, mark=mark, owner=tools.owner, job_id=str(uuid4()),
+        )  # fmt: skip
+        copier.undo(arrival.take_back)
+        async with destination.locks.hold(str(directory)):
+            await copier.call(arrival.prepare, source, what=f"prepare {directory}")
+        yield copier, arrival
+
+
+async def migrate(
+    kind: ImageKind, source: Place, destination: Place, *, check: Check, tools: CopyTools
+) -> Copied:
+    """Copy an object, and all that is beside it, to another store (storage-commands.md 3.15 a).
+
+    Args:
+        kind: What it is.
+        source: The object: a file, a directory, or a file without its suffix.
+        destination: The directory it goes to.
+        check: Judges each file before it becomes visible.
+        tools: What every copy needs.
 
     Raises:
-        PathEscapeError: A path is malformed or names more than one object.
-        NotFoundError: There is no such image.
-        ConflictError: Its installation has not finished, or it changed meanwhile.
-        StorageError: It could not be copied; nothing is left at the target.
+        StorageError: Why it could not be done.
+        AgentError: What the check raised.
     """
-    wanted = check_relative(source_path, strip_slash=True)
-    destination = check_relative(target_path, strip_slash=True)
-    for path in (wanted, destination):
-        check_depth(path, top_of(kind), 2)
-    found = await source.run(_locate, source.root, wanted, what=f"find {wanted}")
-    base = found.path if found.is_directory else found.path.parent
-    check_depth(base, top_of(kind), 2)
-    if await target.run(_is_file, target.root, destination, what=f"find {destination}"):
-        destination = destination.parent
-        check_depth(destination, top_of(kind), 2)
-    if found.is_directory and len(wanted.parts) == _DIRECTORY_DEPTH:
-        # Compat: storage-commands.md 3.15 a: the directory keeps its name below the new one.
-        destination /= wanted.name
-    if source.root == target.root and base == destination:
-        raise ConflictError(f"{base} is source and destination of the copy")
-    marker = properties_name(kind) or ""
-    names = await source.run(_scan, source.root, base, marker, what=f"list {base}")
-    pairs = [Pair(base / name, destination / name) for name in names]
-    async with staged(source, target, pairs, kind=kind, tools=tools) as staging:
-        if found.is_directory:
-            copied = CopiedImage(
-                install_path=str(destination), physical_size_bytes=staging.size_bytes
-            )
-        else:
-            main = pairs[names.index(PurePosixPath(found.path.name))]
-            copied = await inspected(staging, main, inspect)
-        await staging.publish()
+    asked, wanted = source.relative(), destination.relative()
+    found = await source.store.run(survey, source.store.root, kind, asked, what=f"read {asked}")
+    parent = await destination.store.run(
+        destination_directory, destination.store.root, kind, wanted, what=f"look at {wanted}"
+    )
+    directory = parent / found.below
+    files = tuple(file.path for file in found.files)
+    virtual: dict[PurePosixPath, int] = {}
+    async with arriving(
+        destination.store, directory, files, kind=kind, mark=found.properties is not None,
+        source=found.base, tools=tools,
+    ) as (copier, arrival):  # fmt: skip
+        in_kernel = await copier.call(copies_in_kernel, source.store, destination.store)
+        await check_space(destination.store, found.data_bytes, in_kernel=in_kernel)
+        copier.expect(found.data_bytes)
+        for number, file in enumerate(found.files):
+            _, virtual[file.path] = await copier.copy(
+                found.base / file.path, arrival.temporary(number),
+                partial(check, file.path.name), in_kernel=in_kernel, keep_time=True,
+            )  # fmt: skip
+        copied = _copied(found, str(parent / found.name), virtual)
+        async with destination.store.locks.hold(str(directory)):
+            await copier.call(arrival.publish, what=f"publish {directory}")
     return copied
 
 
-# volumes/<account>/<id>/<directory>, as VMware volumes are.
-_DIRECTORY_DEPTH: Final = 4
-
-
-async def migrate_snapshot(
-    source: Store, source_path: str, target: Store, target_path: str, *, tools: CopyTools
-) -> CopiedImage:
-    """Copy a snapshot, which is a file or, of VMware, a directory (storage-commands.md 3.15 a).
-
-    Its content is not inspected: a snapshot may rest on its parent, and no guest starts from it.
-
-    Raises:
-        StorageError: See :func:`migrate_image`.
-    """
-    wanted = check_relative(source_path, strip_slash=True)
-    destination = check_relative(target_path, strip_slash=True)
-    check_depth(wanted, SNAPSHOTS, 3)
-    check_depth(destination, SNAPSHOTS, 2)
-    found = await source.run(_locate_snapshot, source.root, wanted, what=f"find {wanted}")
-    if found.is_directory:
-        name = found.path.name
-        scan = partial(_scan, source.root, found.path, "")
-        names = await source.run(scan, what=f"list {found.path}")
-        pairs = [Pair(found.path / inner, destination / name / inner) for inner in names]
-        install_path = destination / name / name
-    else:
-        pairs = [Pair(found.path, destination / found.path.name)]
-        install_path = destination / wanted.name
-    if source.root == target.root and pairs[0].source == pairs[0].target:
-        raise ConflictError(f"{wanted} is source and destination of the copy")
-    async with staged(source, target, pairs, kind=ImageKind.SNAPSHOT, tools=tools) as staging:
-        await staging.publish()
-        return CopiedImage(install_path=str(install_path), physical_size_bytes=staging.size_bytes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewTemplate:
-    """A template that is to be made.
-
-    Attributes:
-        directory: Where, relative to its store.
-        unique_name: Its name in lists.
-        id: Its database id; 0 when the command does not tell.
-    """
-
-    directory: str
-    unique_name: str
-    id: int = 0
+def _copied(found: Survey, path: str, virtual: dict[PurePosixPath, int]) -> Copied:
+    """What the answer says of an object that is complete."""
+    sizes = {file.path: file.size_bytes for file in found.files}
+    if found.main is not None:
+        size_bytes = sizes[found.main]
+        if not size_bytes:
+            raise StorageError(f"{found.main} is empty")
+        # Compat: storage-commands.md 7: what is no known image counts by its length.
+        return Copied(
+            path=path,
+            virtual_size_bytes=virtual[found.main] or size_bytes,
+            physical_size_bytes=size_bytes,
+        )
+    if found.properties is not None:
+        return Copied(
+            path=path,
+            virtual_size_bytes=found.properties.virtual_size_bytes,
+            physical_size_bytes=found.properties.size_bytes,
+        )
+    size_bytes = sum(sizes.values())
+    return Copied(
+        path=path,
+        virtual_size_bytes=sum(virtual.values()) or size_bytes,
+        physical_size_bytes=size_bytes,
+    )
 
 
 async def template_from_snapshot(
-    source: Store,
-    snapshot_path: str,
-    target: Store,
-    template: NewTemplate,
+    snapshot: Place,
+    template: Place,
     *,
+    unique_name: str,
     extension: str,
-    inspect: Inspect,
+    check: Check,
     tools: CopyTools,
-) -> CopiedImage:
+) -> Copied:
     """Make a template of a snapshot of KVM (storage-commands.md 3.15 b).
 
     Args:
-        source: Where the snapshot is.
-        snapshot_path: Its path, with or without an extension.
-        target: Where the template goes.
-        template: What to make.
+        snapshot: The file, with or without a suffix.
+        template: The directory of the new template.
+        unique_name: Of the template.
         extension: Of the format that the volume of the snapshot has.
-        inspect: See :data:`Inspect`.
-        tools: See :class:`CopyTools`.
+        check: Judges the image before it becomes visible.
+        tools: What every copy needs.
 
     Raises:
-        StorageError: See :func:`migrate_image`.
+        StorageError: Why it could not be done.
+        AgentError: What the check raised.
     """
-    wanted = check_relative(snapshot_path, strip_slash=True)
-    directory = template_directory(template)
-    found = await source.run(_locate, source.root, wanted, what=f"find {wanted}")
-    if found.is_directory:
-        raise NotFoundError(f"The snapshot {wanted} is a directory")
-    name = check_name(f"{found.path.name}.{extension}")
-    pair = Pair(found.path, directory / name)
-    async with staged(source, target, [pair], kind=ImageKind.TEMPLATE, tools=tools) as staging:
-        copied = await inspected(staging, pair, inspect)
-        await publish_template(staging, copied, template, tools)
-    if "_temp" in found.path.name:
-        # Compat: storage-commands.md 3.15 b: a flattened copy was made for this only.
-        await source.run(_forget, source.root, found.path, what=f"delete {found.path}")
-    return copied
+    asked, directory = snapshot.relative(), checked_template_directory(template)
+    found = await snapshot.store.run(_find, snapshot.store.root, asked, what=f"read {asked}")
+    place = snapshot.store.root / asked.parent / found.path
+    name = check_name(f"{found.path}.{extension}")
+    async with arriving(
+        template.store, directory, (PurePosixPath(name),), kind=ImageKind.TEMPLATE, mark=True,
+        source=place.parent, tools=tools,
+    ) as (copier, arrival):  # fmt: skip
+        in_kernel = await copier.call(copies_in_kernel, snapshot.store, template.store)
+        await check_space(template.store, found.data_bytes, in_kernel=in_kernel)
+        copier.expect(found.data_bytes)
+        copied, virtual_size_bytes = await copier.copy(
+            place, arrival.temporary(0), partial(check, name), in_kernel=in_kernel
+        )
+        result = Copied(
+            path=str(directory / name),
+            virtual_size_bytes=virtual_size_bytes,
+            physical_size_bytes=copied.size_bytes,
+        )
+        await publish_template(copier, arrival, template.store, result, unique_name, tools)
+    if place.stem.endswith(_FLATTENED):
+        # Differs: storage-commands.md 3.15 b: only the name of the file itself counts.
+        await snapshot.store.run(place.unlink, missing_ok=True, what=f"delete {asked}")
+    return result
 
 
-def template_directory(template: NewTemplate) -> PurePosixPath:
-    """The directory of a template that is to be made, checked."""
-    directory = check_relative(template.directory, strip_slash=True)
+def _find(root: Path, asked: PurePosixPath) -> SourceFile:
+    found = locate(root, asked)
+    if found is None:
+        raise NotFoundError(f"The snapshot {asked} does not exist on the secondary storage")
+    return source_file(found, PurePosixPath(found.name))
+
+
+def checked_template_directory(template: Place) -> PurePosixPath:
+    """The directory of a template that is to be made (requirements S8)."""
+    directory = template.relative()
     check_depth(directory, top_of(ImageKind.TEMPLATE), 2)
     return directory
 
 
 async def publish_template(
-    staging: Staging, copied: CopiedImage, template: NewTemplate, tools: CopyTools
+    copier: Copier,
+    arrival: Arrival,
+    store: Store,
+    copied: Copied,
+    unique_name: str,
+    tools: CopyTools,
 ) -> None:
-    """Publish a staged image as a template with new properties."""
-    properties = ImageProperties(
-        unique_name=template.unique_name,
-        # Differs: storage-commands.md 6.4: the id of the template when it is known.
-        id=template.id or _NO_ID,
-        file_name=PurePosixPath(copied.install_path).name,
-        size_bytes=copied.physical_size_bytes,
-        virtual_size_bytes=copied.virtual_size_bytes or copied.physical_size_bytes,
-        formats=(copied.extension,),
-    )
-    marker = properties_name(ImageKind.TEMPLATE)
-    temporary = temporary_name(tools.owner, staging.job_id)
-    now = tools.clock.now()
-
-    def write(directory: Path) -> None:
-        place = directory / str(marker)
-        write_file(place, properties, now=now, temporary_name=f"{temporary}.properties")
-
-    await staging.publish(write)
-
-
-async def inspected(staging: Staging, pair: Pair, inspect: Inspect) -> CopiedImage:
-    """Inspect a copy that nobody can see yet."""
-    extension = pair.target.suffix.removeprefix(".")
-    facts = await staging.call(
-        inspect, staging.temporary(pair), extension, what=f"inspect {pair.source}"
-    )
-    length = await staging.length(pair)
-    if length <= 0 or facts.virtual_size_bytes <= 0:
-        raise StorageError(f"{pair.source} is empty")
-    return CopiedImage(
-        install_path=str(pair.target),
-        physical_size_bytes=length,
-        virtual_size_bytes=facts.virtual_size_bytes,
-        extension=facts.extension,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a path turned out to be."""
-
-    path: PurePosixPath
-    is_directory: bool
-
-
-def _locate(root: Path, wanted: PurePosixPath) -> _Found:
-    """The file or directory a path means, with the extension it may lack."""
-    place = resolve_inside(root, wanted)
-    if is_plain_directory(place):
-        return _Found(wanted, is_directory=True)
-    for extension in ("", *_EXTENSIONS):
-        candidate = wanted.with_name(f"{wanted.name}{extension}")
-        if is_plain_file(root / candidate):
-            return _Found(candidate, is_directory=False)
-    raise NotFoundError(f"{wanted} does not exist on the secondary storage")
-
-
-def _locate_snapshot(root: Path, wanted: PurePosixPath) -> _Found:
-    """The file of a snapshot, or the directory it has to itself."""
-    if wanted.parent.name == wanted.name and is_plain_directory(
-        resolve_inside(root, wanted.parent)
-    ):
-        return _Found(wanted.parent, is_directory=True)
-    found = _locate(root, wanted)
-    if found.is_directory:
-        raise NotFoundError(f"The snapshot {wanted} is a directory")
-    return found
-
-
-def _is_file(root: Path, path: PurePosixPath) -> bool:
-    return is_plain_file(resolve_inside(root, path))
-
-
-def _scan(root: Path, base: PurePosixPath, marker: str) -> list[PurePosixPath]:
-    """All files of a tree, relative to it, the properties file last.
+    """Give a new template's image its name, and write its properties (storage-commands.md 6.4).
 
     Raises:
-        ConflictError: The properties file says that the installation is going on.
-        StorageError: There is something else than files and directories, or no file at all.
+        StorageError: It is empty (requirements R20), or the store refuses.
     """
-    top = resolve_inside(root, base, must_exist=True)
-    files: list[PurePosixPath] = []
-    waiting = [PurePosixPath()]
-    while waiting:
-        directory = waiting.pop()
-        for entry in (top / directory).iterdir():
-            mode = entry.lstat().st_mode
-            path = directory / entry.name
-            if stat.S_ISDIR(mode):
-                waiting.append(path)
-            elif not stat.S_ISREG(mode):
-                raise StorageError(f"{base / path} is neither a file nor a directory")
-            elif not (is_temporary(entry.name) or entry.name.startswith(".nfs")):
-                files.append(path)
-    last = PurePosixPath(marker) if marker else None
-    if last in files and not (top / marker).stat().st_size:
-        raise ConflictError(f"The installation of {base} has not finished")
-    if not [path for path in files if path != last]:
-        raise NotFoundError(f"There is no image in {base}")
-    return sorted(files, key=lambda path: (path == last, path))
-
-
-def _forget(root: Path, path: PurePosixPath) -> None:
-    resolve_inside(root, path).unlink(missing_ok=True)
+    if copied.physical_size_bytes <= 0 or copied.virtual_size_bytes <= 0:
+        raise StorageError("The snapshot has no image in it")
+    file_name = PurePosixPath(copied.path).name
+    properties = ImageProperties(
+        unique_name=unique_name,
+        id=_SNAPSHOT_TEMPLATE_ID,
+        file_name=file_name,
+        size_bytes=copied.physical_size_bytes,
+        virtual_size_bytes=copied.virtual_size_bytes,
+        formats=(PurePosixPath(file_name).suffix.removeprefix("."),),
+    )
+    path = store.root.joinpath(arrival.directory, str(properties_name(ImageKind.TEMPLATE)))
+    write = partial(
+        write_file, path, properties, now=tools.clock.now(),
+        temporary_name=temporary_name(tools.owner, f"{uuid4()}-properties"),
+    )  # fmt: skip
+    async with store.locks.hold(str(arrival.directory)):
+        await copier.call(arrival.publish, write, what=f"publish {arrival.directory}")
