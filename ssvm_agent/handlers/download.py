@@ -9,10 +9,12 @@ asked job id and the error's sentence.
 from __future__ import annotations
 
 import hashlib
+from pathlib import PurePath
 from typing import Final
 
 from ssvm_agent.dispatch.registry import Lane
 from ssvm_agent.handlers.base import REGISTRY, Services
+from ssvm_agent.handlers.mapping import store_ref
 from ssvm_agent.handlers.ovf_mapping import ovf_information
 from ssvm_agent.images.formats import ImageFormat
 from ssvm_agent.ingest.checksum import ExpectedChecksum
@@ -26,17 +28,15 @@ from ssvm_agent.ingest.snapshots import several_files_path, single_file_path
 from ssvm_agent.ingest.spec import IngestSpec, SnapshotPart, SnapshotSpec
 from ssvm_agent.ingest.urls import HTTP_SCHEMES, SourceUrl, parse_url
 from ssvm_agent.masking import Secret
-from ssvm_agent.messages.base import class_name_of
 from ssvm_agent.messages.download import DownloadAnswer, DownloadCommand, DownloadProgressCommand
 from ssvm_agent.messages.names import DownloadStatus, RequestType
-from ssvm_agent.messages.stores import NfsTO
-from ssvm_agent.storage.errors import UnsupportedStoreError
 from ssvm_agent.storage.layout import ImageKind, check_relative, parse_store_url
 from ssvm_agent.storage.stores import StoreRef
 
 # storage-commands.md 11.1: short downloads are already DOWNLOADED in the first answer.
 _FIRST_ANSWER_S: Final = 3.0
 _ANSWER_DEADLINE_S: Final = 30.0
+_UNPACK_DEADLINE_S: Final = 3600.0
 
 _STATUS: Final = {
     JobStatus.NOT_STARTED: DownloadStatus.NOT_DOWNLOADED,
@@ -111,7 +111,7 @@ def _order(command: DownloadCommand, services: Services) -> JobOrder:
         )
     if not command.name:
         raise IngestError("Invalid Name")
-    ref = _store_ref(command)
+    ref = store_ref(command.store)
     directory = str(check_relative(command.install_path or "", strip_slash=True))
     urls = tuple(parse_url(text) for text in command.url.split("\n") if text.strip())
     if len(urls) != 1 and (kind is not ImageKind.SNAPSHOT or not _all_http(urls)):
@@ -127,19 +127,6 @@ def _order(command: DownloadCommand, services: Services) -> JobOrder:
 
 def _all_http(urls: tuple[SourceUrl, ...]) -> bool:
     return bool(urls) and all(url.scheme in HTTP_SCHEMES for url in urls)
-
-
-def _store_ref(command: DownloadCommand) -> StoreRef:
-    store = command.store
-    if not isinstance(store, NfsTO) or not store.url:
-        name = class_name_of(store) if store is not None else "none"
-        raise UnsupportedStoreError(f"Unsupported image data store: {name}")
-    return StoreRef(
-        url=store.url,
-        role=store.role or "Image",
-        uuid=store.uuid,
-        nfs_version=store.nfs_version,
-    )
 
 
 class _SpecMaker:
@@ -203,6 +190,7 @@ class _SpecMaker:
             checksum=self._checksum,
             max_size_bytes=self._max_size_bytes,
             resume=ticket.resume,
+            unpack_deadline_s=_unpack_deadline_s(command),
         )
 
 
@@ -235,6 +223,13 @@ def _http_options(command: DownloadCommand) -> HttpOptions:
     )
 
 
+def _unpack_deadline_s(command: DownloadCommand) -> float:
+    """The server's limit for unpacking an OVA, in its context (storage-commands.md 4.1)."""
+    text = command.context_map.get("vmware.package.ova.timeout", "")
+    milliseconds = int(text) if text.isdecimal() and len(text) < 12 else 0
+    return milliseconds / 1000 or _UNPACK_DEADLINE_S
+
+
 def _answer(state: JobState, *, with_ovf: bool = False) -> DownloadAnswer:
     """A job's state in the words of storage-commands.md 4.2."""
     installed = state.installed
@@ -253,6 +248,8 @@ def _answer(state: JobState, *, with_ovf: bool = False) -> DownloadAnswer:
         template_physical_size=state.bytes_done,
         check_sum=installed.checksum_text or None if installed else None,
         ovf_information=(
-            ovf_information(installed.ovf) if with_ovf and installed and installed.ovf else None
+            ovf_information(installed.ovf, installed.disks, PurePath(state.temporary_path).parent)
+            if with_ovf and installed and installed.ovf
+            else None
         ),
     )

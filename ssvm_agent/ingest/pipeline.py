@@ -24,11 +24,15 @@ from ssvm_agent.ingest.progress import Phase, Progress
 from ssvm_agent.ingest.spec import IngestSpec, Installed
 from ssvm_agent.ingest.stage import Stage
 from ssvm_agent.ingest.transfer import Checkpointer, Transfer, sync_deadline_s
+from ssvm_agent.ingest.unpack import Unpacking
 from ssvm_agent.storage.errors import StorageError
-from ssvm_agent.storage.layout import ImageKind, image_file_name
+from ssvm_agent.storage.layout import ImageKind, image_file_name, properties_name
 from ssvm_agent.storage.properties import ImageProperties
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ssvm_agent.images.ovf_disks import DataDisk
     from ssvm_agent.images.report import ImageReport
     from ssvm_agent.ingest.tools import IngestTools
     from ssvm_agent.storage.stores import Store
@@ -184,32 +188,35 @@ class _Ingest:
     ) -> Installed:
         self._progress.phase = Phase.PUBLISH
         spec, now = self._spec, self._tools.clock.now()
-        physical = report.physical_size_bytes
-        virtual = physical if spec.image_format in _SIZE_IS_LENGTH else report.virtual_size_bytes
-        if physical <= 0 or virtual <= 0:
-            # Compat: storage-commands.md 4.10 step 6
-            raise UnsupportedContentError("Unable to install due to invalid file format")
-        extension = spec.image_format.extension
-        file_name = image_file_name(
-            spec.file_stem or spec.name, extension, now_ms=int(now.timestamp() * 1000)
-        )
-        properties = ImageProperties(
-            unique_name=spec.name, id=spec.image_id, file_name=file_name, size_bytes=physical,
-            virtual_size_bytes=virtual, formats=(extension,), description=spec.description,
-            hvm=spec.hvm, checksum=_recorded_checksum(spec),
-        )  # fmt: skip
-        async with self._store.locks.hold(spec.directory):
-            await self._store.run(
-                publish, reservation, spec.kind, properties, now=now,
-                what=f"publish the image in {spec.directory}",
-            )  # fmt: skip
+        properties = _properties(spec, report, now)
+        unpacking = Unpacking(reservation, report.ovf) if report.ovf else None
+        try:
+            disks = await self._unpack(unpacking, properties.file_name) if unpacking else ()
+            async with self._store.locks.hold(spec.directory):
+                await self._store.run(
+                    publish, reservation, spec.kind, properties, now=now,
+                    what=f"publish the image in {spec.directory}",
+                )  # fmt: skip
+        except BaseException:
+            if unpacking is not None:
+                unpacking.stop()
+                await self._store.run(unpacking.remove)
+            raise
         return Installed(
-            install_path=f"{spec.directory.strip('/')}/{file_name}",
-            virtual_size_bytes=virtual,
-            physical_size_bytes=physical,
+            install_path=f"{spec.directory.strip('/')}/{properties.file_name}",
+            virtual_size_bytes=properties.virtual_size_bytes,
+            physical_size_bytes=properties.size_bytes,
             checksum_text=str(checksum) if checksum else "",
             ovf=report.ovf,
+            disks=disks,
         )
+
+    async def _unpack(self, unpacking: Unpacking, file_name: str) -> tuple[DataDisk, ...]:
+        protected = [file_name, properties_name(self._spec.kind) or ""]
+        return await self._store.run(
+            unpacking.run, protected, deadline_s=self._spec.unpack_deadline_s,
+            what=f"unpack the archive in {self._spec.directory}",
+        )  # fmt: skip
 
     async def _clean_up(self, stage: Stage, reservation: Reservation) -> None:
         """Leave nothing behind; what cannot be removed now is swept later (requirements R13)."""
@@ -222,6 +229,32 @@ class _Ingest:
                 _logger, logging.WARNING, "temporary file left behind",
                 path=reservation.temporary, reason=error.for_operators(),
             )  # fmt: skip
+
+
+def _properties(spec: IngestSpec, report: ImageReport, now: datetime) -> ImageProperties:
+    """What the properties file will say.
+
+    Raises:
+        UnsupportedContentError: The image has no size.
+    """
+    physical = report.physical_size_bytes
+    virtual = physical if spec.image_format in _SIZE_IS_LENGTH else report.virtual_size_bytes
+    if physical <= 0 or virtual <= 0:
+        # Compat: storage-commands.md 4.10 step 6
+        raise UnsupportedContentError("Unable to install due to invalid file format")
+    extension = spec.image_format.extension
+    now_ms = int(now.timestamp() * 1000)
+    return ImageProperties(
+        unique_name=spec.name,
+        id=spec.image_id,
+        file_name=image_file_name(spec.file_stem or spec.name, extension, now_ms=now_ms),
+        size_bytes=physical,
+        virtual_size_bytes=virtual,
+        formats=(extension,),
+        description=spec.description,
+        hvm=spec.hvm,
+        checksum=_recorded_checksum(spec),
+    )
 
 
 def _algorithms(spec: IngestSpec) -> list[str]:

@@ -15,6 +15,7 @@ from ssvm_agent.storage.stores import Store
 
 if TYPE_CHECKING:
     from ssvm_agent.images.ovf import OvfFacts
+    from ssvm_agent.images.ovf_disks import DataDisk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class IngestSpec:
         compute_checksum: Whether a digest is made when none is given.
         record_checksum: Whether the given digest goes into the properties (uploaded volumes).
         file_stem: Names an ISO file instead of ``name``.
+        unpack_deadline_s: For laying the members of an OVA beside it.
     """
 
     job_id: str
@@ -63,6 +65,7 @@ class IngestSpec:
     compute_checksum: bool = True
     record_checksum: bool = False
     file_stem: str | None = None
+    unpack_deadline_s: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,7 @@ class Installed:
         physical_size_bytes: Length of the installed file(s).
         checksum_text: ``{SHA-512}hex`` of the bytes as received; empty when none was made.
         ovf: What the OVF says, for OVA templates.
+        disks: Its disks, held against the unpacked files.
     """
 
     install_path: str
@@ -98,3 +102,4 @@ class Installed:
     physical_size_bytes: int
     checksum_text: str
     ovf: OvfFacts | None = None
+    disks: tuple[DataDisk, ...] = ()
