@@ -23,7 +23,7 @@ from ssvm_agent.web.entrance import Entrance
 from ssvm_agent.web.publisher import BuiltinPublisher, Publisher
 from ssvm_agent.web.server import WebServices, WebSettings
 from ssvm_agent.web.status_report import StatusSource
-from ssvm_agent.web.status_site import HEADERS, StatusSite
+from ssvm_agent.web.status_site import HEADERS, StatusSite, load_pages
 from ssvm_agent.web.upload_install import AccountUsage, PipelineInstaller
 from ssvm_agent.web.uploads import UploadLimits
 
@@ -74,19 +74,22 @@ async def open_web(settings: Settings, parts: WebParts) -> AsyncIterator[WebServ
     try:
         if parts.upload_key is not None:
             await web.set_upload_key(parts.upload_key)
-        async with open_status(settings.status.listen, parts.status):
+        async with open_status(settings.status.listen, parts.status, parts.pool):
             yield web
     finally:
         await web.stop(settings.stop_timeout_s)
 
 
 @asynccontextmanager
-async def open_status(listen: str, source: StatusSource | None) -> AsyncIterator[int]:
+async def open_status(
+    listen: str, source: StatusSource | None, pool: WorkPool
+) -> AsyncIterator[int]:
     """Serve the status page until the context is left.
 
     Args:
         listen: ``address:port``; empty: do not.
         source: Makes the reports; ``None``: do not.
+        pool: Threads for the local disk.
 
     Yields:
         The port; 0 when nothing is served.
@@ -95,7 +98,8 @@ async def open_status(listen: str, source: StatusSource | None) -> AsyncIterator
         yield 0
         return
     host, _, port = listen.rpartition(":")
-    entrance = Entrance("status", StatusSite(source).answer, common=HEADERS)
+    site = StatusSite(source, await pool.call(load_pages), pool)
+    entrance = Entrance("status", site.answer, common=HEADERS)
     try:
         yield await entrance.listen(host.strip("[]"), int(port))
     finally:

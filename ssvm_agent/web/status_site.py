@@ -18,6 +18,7 @@ from typing import Final
 
 from aiohttp import web
 
+from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.web.entrance import Exchange, text_answer
 from ssvm_agent.web.errors import RequestRefusedError
 from ssvm_agent.web.metrics import CONTENT_TYPE, render
@@ -41,19 +42,34 @@ _TYPES: Final = MappingProxyType(
 )
 
 
+def load_pages() -> dict[str, bytes]:
+    """Blocking: the files of the page by name; they are part of the package."""
+    files = importlib.resources.files("ssvm_agent.web") / "static"
+    return {name: (files / name).read_bytes() for name in _TYPES}
+
+
 class StatusSite:
     """Answers requests to ``status.listen``.
 
     Args:
         source: Makes the reports.
+        pages: From :func:`load_pages`.
+        pool: Threads that render metrics; the library is loaded with the first.
         host_names: Names besides addresses and ``localhost`` that requests may be for.
     """
 
-    def __init__(self, source: StatusSource, *, host_names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        source: StatusSource,
+        pages: Mapping[str, bytes],
+        pool: WorkPool,
+        *,
+        host_names: tuple[str, ...] = (),
+    ) -> None:
         self._source = source
+        self._pages = pages
+        self._pool = pool
         self._host_names = frozenset(name.lower() for name in host_names)
-        files = importlib.resources.files("ssvm_agent.web") / "static"
-        self._files = {name: (files / name).read_bytes() for name in _TYPES}
 
     async def answer(self, exchange: Exchange) -> web.StreamResponse:
         """Answer one request."""
@@ -63,7 +79,7 @@ class StatusSite:
         match exchange.target.names:
             case ():
                 return self._file("status.html")
-            case (name,) if name in self._files:
+            case (name,) if name in self._pages:
                 return self._file(name)
             case ("status.json",):
                 report = await self._source.report()
@@ -71,7 +87,8 @@ class StatusSite:
             case ("healthz",):
                 return await self._health()
             case ("metrics",):
-                return _answer(render(await self._source.report()), CONTENT_TYPE)
+                report = await self._source.report()
+                return _answer(await self._pool.call(render, report), CONTENT_TYPE)
             case _:
                 raise NotServedError("There is no such page.")
 
@@ -82,7 +99,7 @@ class StatusSite:
         return text_answer(HTTPStatus.SERVICE_UNAVAILABLE, "\n".join(report.problems) + "\n")
 
     def _file(self, name: str) -> web.Response:
-        return _answer(self._files[name], f"{_TYPES[name]}; charset=utf-8")
+        return _answer(self._pages[name], f"{_TYPES[name]}; charset=utf-8")
 
     def _require_own_name(self, header: str) -> None:
         host = header.rpartition(":")[0] if header.rpartition(":")[2].isdigit() else header
