@@ -120,7 +120,11 @@ async def _show(
             write_agent_settings,
             folder,
             server.port,
-            more={"log": {"file": str(folder / "agent.log")}},
+            more={
+                "log": {"file": str(folder / "agent.log")},
+                # Who watches wants to hear soon that a source is not there.
+                "download": {"retries": 3, "retry_max_pause_s": 2},
+            },
         )
         agent = await stack.enter_async_context(_Agent(settings, server))
         host = await agent.wait_until_up()
