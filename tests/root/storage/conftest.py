@@ -21,6 +21,8 @@ class TmpfsRunner:
     """Runs programs for real, but mounts a tmpfs where an NFS export was asked for."""
 
     options: str = "size=16m,mode=0777"
+    device: Path | None = None
+    """The image of a file system to mount instead."""
     calls: list[list[str]] = field(default_factory=list)
 
     async def run(
@@ -37,7 +39,12 @@ class TmpfsRunner:
         call = [str(argument) for argument in argv]
         self.calls.append(call)
         if call[:3] == ["mount", "-t", "nfs"]:
-            call = ["mount", "-t", "tmpfs", "-o", self.options, call[-2], call[-1]]
+            what = (
+                ["-o", "loop", str(self.device)]
+                if self.device
+                else ["-t", "tmpfs", "-o", self.options, call[-2]]
+            )
+            call = ["mount", *what, call[-1]]
         return await SystemRunner().run(call, deadline_s=deadline_s)
 
 
