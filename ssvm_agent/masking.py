@@ -13,13 +13,14 @@ from typing import Final, final
 
 MASK: Final = "******"
 
-# Names of values that are secrets wherever they occur: boot keys, JSON fields of commands, URL query
+# Names of values that are secrets wherever they occur: boot keys, JSON fields of commands, query
 # parameters and headers (wire-protocol.md 4.3, boot-and-system.md 1.3).
 SECRET_NAMES: Final = frozenset(
     {
-        "password", "_password", "passwd", "pass", "pwd", "passphrase", "copypassword", "vmpassword",
-        "keystore_password", "keystorepassword", "keystore.passphrase", "postuploadkey",
-        "privkey", "privatekey", "secretkey", "secret", "token", "sid", "authorization",
+        "password", "_password", "passwd", "pass", "pwd", "passphrase", "copypassword",
+        "vmpassword", "keystore_password", "keystorepassword", "keystore.passphrase",
+        "postuploadkey", "privkey", "privatekey", "secretkey", "secret", "token", "sid",
+        "authorization",
         "proxy-authorization", "x-signature", "signature", "x-metadata", "cookie",
         "x-amz-signature", "x-amz-security-token", "awsaccesskeyid", "userdata",
     }
@@ -29,7 +30,8 @@ _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@\"'<>]*@")
 _NAMED = re.compile(
     r"(?P<key>[\"']?\b(?:"
     + "|".join(re.escape(name) for name in sorted(SECRET_NAMES, key=len, reverse=True))
-    + r")[\"']?\s*[=:]\s*)(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*'|(?:Basic |Bearer )?[^\s,&;\"'}\]]+)",
+    + r")[\"']?\s*[=:]\s*)"
+    r"(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*'|(?:Basic |Bearer )?[^\s,&;\"'}\]]+)",
     re.IGNORECASE,
 )
 _PEM_KEY = re.compile(
