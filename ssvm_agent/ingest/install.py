@@ -18,6 +18,7 @@ from ssvm_agent.host.files import rename_into_place
 from ssvm_agent.storage.errors import CorruptPropertiesError, NotFoundError
 from ssvm_agent.storage.layout import (
     ImageKind,
+    is_temporary,
     parse_temporary,
     properties_name,
     temporary_name,
@@ -76,13 +77,18 @@ def publish(
 
 
 def clean_up(reservation: Reservation, kind: ImageKind) -> None:
-    """Remove what a failed ingest made: the mark if it is still empty, the directory if it is."""
+    """Remove what a failed ingest made: the mark if it is still empty, the directory if it is.
+
+    While another ingest has a temporary file there, the mark is that one's.
+    """
     name = properties_name(kind)
     with contextlib.suppress(FileNotFoundError):
         reservation.temporary.unlink()
     with contextlib.suppress(FileNotFoundError):
-        if name is not None and not (reservation.directory / name).lstat().st_size:
-            (reservation.directory / name).unlink()
+        others_at_work = any(is_temporary(path.name) for path in reservation.directory.iterdir())
+        mark = reservation.directory / (name or "")
+        if name is not None and not others_at_work and not mark.lstat().st_size:
+            mark.unlink()
     # Not empty: something of somebody else is in it.
     with contextlib.suppress(OSError):
         reservation.directory.rmdir()

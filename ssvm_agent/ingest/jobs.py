@@ -20,19 +20,17 @@ from datetime import timedelta
 from typing import Final
 from uuid import uuid4
 
-from ssvm_agent import log
 from ssvm_agent.errors import AgentError
-from ssvm_agent.host.tasks import BackgroundTasks
+from ssvm_agent.host.tasks import BackgroundTasks, KeyedLocks
 from ssvm_agent.ingest import pipeline, snapshots
 from ssvm_agent.ingest.errors import AbortedError, IngestError
-from ssvm_agent.ingest.install import sweep
 from ssvm_agent.ingest.job import Job, JobKey, JobOrder, JobState, JobStatus, Ticket
 from ssvm_agent.ingest.journal import Journal
 from ssvm_agent.ingest.progress import Progress
 from ssvm_agent.ingest.source import ResumePoint
 from ssvm_agent.ingest.spec import Installed, SnapshotSpec
+from ssvm_agent.ingest.sweeper import Sweeper
 from ssvm_agent.ingest.tools import IngestTools
-from ssvm_agent.storage.errors import StorageError
 from ssvm_agent.storage.layout import StoreUrl
 from ssvm_agent.storage.stores import Store
 
@@ -76,7 +74,8 @@ class JobTable:
         self._new_id = new_id
         self._by_id: dict[str, Job] = {}
         self._by_key: dict[JobKey, Job] = {}
-        self._stores: dict[str, Store] = {}
+        self._sweeper = Sweeper(tools, tasks)
+        self._starting = KeyedLocks()
         self._closing = False
 
     async def load(self) -> None:
@@ -100,6 +99,10 @@ class JobTable:
     async def start(self, order: JobOrder) -> Job:
         """Start a download, or join or take up the one that is on its way to the same place."""
         await self._forget_old()
+        async with self._starting.hold(order.key):
+            return await self._start(order)
+
+    async def _start(self, order: JobOrder) -> Job:
         present = self._by_key.get(order.key)
         if present is not None and present.is_running:
             if present.fingerprint == order.fingerprint:
@@ -145,6 +148,7 @@ class JobTable:
             job.interrupted = False
             self._end(job, JobStatus.ABORTED, AbortedError("The download was aborted"))
             await self._journal.save(job)
+            self._sweeper.clean(job)
         elif job.is_running and job.handle is not None:
             job.handle.cancel()
             with contextlib.suppress(TimeoutError):
@@ -174,31 +178,17 @@ class JobTable:
                 await job.handle.wait()
 
     def store_attached(self, store: Store) -> None:
-        """A store became reachable: sweep what interrupted jobs left there and cannot use."""
-        self._stores[store_key(store.url)] = store
-        for job in self._by_id.values():
+        """A store became reachable: sweep what is left there and of no use."""
+        self._sweeper.met(store_key(store.url), store, self._useful)
+        for job in self.all():
             if job.interrupted and job.resume is None:
-                self._sweep_soon(job)
+                self._sweeper.clean(job)
 
-    def _sweep_soon(self, job: Job) -> None:
-        store = self._stores.get(job.key.store)
-        if store is not None:
-            self._tasks.start(self._sweep(job, store), name=f"sweep {job.job_id}")
-
-    async def _sweep(self, job: Job, store: Store) -> None:
-        """Remove the files of a job no process works on (requirements R13)."""
-        try:
-            async with store.locks.hold(job.key.directory):
-                if not job.is_running:
-                    await store.run(
-                        sweep, store.root, job.key.directory, job.kind,
-                        owner=self.tools.owner, job_id=job.job_id,
-                    )  # fmt: skip
-        except StorageError as error:
-            log.event(
-                _logger, logging.WARNING, "sweep failed", job=job.job_id,
-                reason=error.for_operators(),
-            )  # fmt: skip
+    def _useful(self) -> list[str]:
+        """Ids of the jobs whose temporary files are at work or can be continued."""
+        return [
+            job.job_id for job in self.all() if job.is_running or (job.interrupted and job.resume)
+        ]
 
     def _begin(self, job: Job) -> None:
         job.status = JobStatus.NOT_STARTED
@@ -275,7 +265,7 @@ class JobTable:
     async def _forget(self, job: Job) -> None:
         self._by_id.pop(job.job_id, None)
         if job.interrupted:
-            self._sweep_soon(job)
+            self._sweeper.clean(job)
         if self._by_key.get(job.key) is job:
             del self._by_key[job.key]
         await self._journal.remove(job.job_id)

@@ -255,8 +255,49 @@ async def test_what_cannot_be_continued_is_swept_when_the_store_is_back(tmp_path
             path.touch()
         rig.ingest.jobs.store_attached(rig.store)
         await until(lambda: not own.exists() and not part.exists())
-        await until(lambda: not (directory / "template.properties").exists())
+        # The mark belongs to whoever is still at work there.
         assert foreign.exists()
+        assert (directory / "template.properties").exists()
+
+
+async def test_old_temporaries_without_a_job_are_swept_once_for_each_store(rig: Rig) -> None:
+    """requirements R13."""
+    rig.directory.mkdir(parents=True)
+    own = rig.directory / "dnld.s-1-VM.lost-job.tmp_"
+    foreign = rig.directory / "dnld.s-2-VM.lost-job.tmp_"
+    running = await rig.ingest.jobs.start(
+        order(rig, GatedSource([BODY]), directory="template/tmpl/2/9")
+    )
+    await until(lambda: running.progress.bytes_written)
+    at_work = Path(running.progress.temporary_path)
+    for path in (own, foreign, at_work):
+        path.touch()
+        os.utime(path, (0, 0))
+    rig.ingest.jobs.store_attached(rig.store)
+    await until(lambda: not own.exists())
+    own.touch()
+    os.utime(own, (0, 0))
+    rig.ingest.jobs.store_attached(rig.store)
+    await rig.ingest.jobs.purge(running)
+    assert own.exists()
+    assert foreign.exists()
+
+
+async def test_a_purged_interrupted_job_leaves_nothing(tmp_path: Path) -> None:
+    job_id = await interrupted(tmp_path, GatedSource([BODY], validator='"v1"'))
+    async with ingest_rig(tmp_path) as rig:
+        rig.ingest.jobs.store_attached(rig.store)
+        job = rig.ingest.jobs.get(job_id)
+        assert job is not None
+        await rig.ingest.jobs.purge(job)
+        await until(lambda: not rig.directory.exists())
+
+
+async def test_two_orders_at_once_make_one_job(rig: Rig) -> None:
+    orders = [order(rig, GatedSource([BODY]), fingerprint=str(n % 2)) for n in range(6)]
+    jobs = await asyncio.gather(*(rig.ingest.jobs.start(each) for each in orders))
+    assert len([job for job in rig.ingest.jobs.all() if job.is_running]) == 1
+    assert jobs[-1].is_running
 
 
 async def test_an_interrupted_job_for_another_url_is_not_continued(tmp_path: Path) -> None:
