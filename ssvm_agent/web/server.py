@@ -177,6 +177,11 @@ class WebServices:
             on_answer=self.counters.request,
         )
 
+    @property
+    def public_connections(self) -> int:
+        """Open connections of the agent's own public ports."""
+        return self._public.connections
+
     async def start(self) -> None:
         """Take up what an earlier run left, publish it, and listen.
 
