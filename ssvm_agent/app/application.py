@@ -163,6 +163,7 @@ class Application:
             disk=self._disk,
             appliance=self._appliance,
             link=self._link,
+            link_status=self._link.status,
         )
         async with rooms.open_domain(machine) as executor:
             self._sink.open(executor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Building the working rooms: stores, ingest, handlers, and the executor in front of them.
+"""Building the working rooms: stores, ingest, web, handlers, and the executor in front of them.
 
 Importing this module and calling :func:`load_handlers` loads most of the package (blocking); the
 application does so in a thread, after the Startup is out.
@@ -7,25 +7,41 @@ application does so in a thread, after the Startup is out.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
+from ssvm_agent import log
+from ssvm_agent.app.status_source import AgentStatus
 from ssvm_agent.appliance.base import Appliance
 from ssvm_agent.appliance.keystore import AgentKeystore
 from ssvm_agent.config.settings import Settings
 from ssvm_agent.config.state import AgentState
 from ssvm_agent.dispatch.executor import Executor
+from ssvm_agent.errors import AgentError
 from ssvm_agent.handlers import catalogue
 from ssvm_agent.handlers.base import REGISTRY, LinkControl, Services
 from ssvm_agent.host.clock import Clock
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.run import Runner
+from ssvm_agent.host.tasks import BackgroundTasks
 from ssvm_agent.ingest.assembly import open_ingest
+from ssvm_agent.link.status import LinkStatus
 from ssvm_agent.storage.layout import StoreUrl
 from ssvm_agent.storage.mounts import Mounter
 from ssvm_agent.storage.service import StoreService
+from ssvm_agent.storage.stores import Store
+from ssvm_agent.storage.sweeps import sweep_own_temporaries
+from ssvm_agent.storage.usage import UsageIndex
+from ssvm_agent.web.assembly import WebParts, open_web
+from ssvm_agent.web.recent_warnings import RecentWarnings
+from ssvm_agent.web.server import WebServices
+
+_LOGGER: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +56,7 @@ class Machine:
         disk: Threads for the machine's own file system.
         appliance: Changes of the machine.
         link: The connection, as handlers see it.
+        link_status: The connection at this moment.
     """
 
     settings: Settings
@@ -49,6 +66,7 @@ class Machine:
     disk: WorkPool
     appliance: Appliance
     link: LinkControl
+    link_status: Callable[[], LinkStatus]
 
 
 class RoutingMounter(Mounter):
@@ -72,27 +90,69 @@ def load_handlers() -> None:
     catalogue.load()
 
 
+class AccountUsage:
+    """Usage per account for quotas: as last measured, measured now when it never was (R23)."""
+
+    def __init__(self, index: UsageIndex) -> None:
+        self._index = index
+
+    async def used_bytes(self, store: Store, account_id: int) -> int:
+        """Bytes of the account on a store."""
+        usage = self._index.of(store) or await self._index.refresh(store)
+        return usage.bytes_by_account.get(account_id, 0)
+
+
 @asynccontextmanager
 async def open_domain(machine: Machine) -> AsyncIterator[Executor[Services]]:
     """The executor with everything behind it.
 
     Leaving the context lets running commands end (for as long as ``stop_timeout_s``), then stops
-    the jobs, which keep what can be continued, then the stores.
+    the HTTP side, then the jobs, which keep what can be continued, then the stores.
     """
-    settings = machine.settings
-    async with open_ingest(settings, clock=machine.clock, owner=settings.name) as ingest:
+    settings, clock = machine.settings, machine.clock
+    started = clock.now()
+    async with AsyncExitStack() as rooms:
+        warnings = rooms.enter_context(_remembered_warnings())
+        ingest = await rooms.enter_async_context(
+            open_ingest(settings, clock=clock, owner=settings.name)
+        )
+
+        tasks = BackgroundTasks()
+
+        def attached(store: Store) -> None:
+            ingest.jobs.store_attached(store)
+            keep = {job.job_id for job in ingest.jobs.all()}
+            sweep = sweep_own_temporaries(
+                store, owner=settings.name, started=started, keep_jobs=keep
+            )
+            tasks.start(sweep, name="sweep", on_error=partial(_note_failed_sweep, store))
+
         stores = StoreService(
             mount_root=settings.mount_root,
             runner=machine.runner,
-            clock=machine.clock,
+            clock=clock,
             nfs_version=settings.nfs_version,
             mounter=RoutingMounter(machine),
-            on_attached=ingest.jobs.store_attached,
+            on_attached=attached,
         )
+        rooms.push_async_callback(stores.close)
+        await rooms.enter_async_context(tasks)
+        status = AgentStatus(
+            settings=settings, clock=clock, link=machine.link_status, stores=stores,
+            jobs=ingest.jobs, warnings=warnings,
+        )  # fmt: skip
+        usage = UsageIndex(clock)
+        tasks.start(usage.keep_fresh(stores.known), name="usage")
+        tasks.start(status.keep_measured(), name="store state")
+        parts = WebParts(
+            stores=stores, tools=ingest.tools, usage=AccountUsage(usage), runner=machine.runner,
+            pool=machine.disk, clock=clock, upload_key=machine.appliance.upload_key, status=status,
+        )  # fmt: skip
+        web = await rooms.enter_async_context(_web_if_possible(settings, parts))
         services = Services(
             settings=settings,
             state=machine.state,
-            clock=machine.clock,
+            clock=clock,
             runner=machine.runner,
             local_disk=machine.disk,
             keystore=AgentKeystore(settings.conf_dir, machine.state),
@@ -100,18 +160,45 @@ async def open_domain(machine: Machine) -> AsyncIterator[Executor[Services]]:
             jobs=ingest.jobs,
             appliance=machine.appliance,
             link=machine.link,
+            web=web,
         )
-        executor = Executor(
-            REGISTRY,
-            services,
-            normal=max(settings.commands.normal, settings.workers),
-            long=settings.commands.long,
+        executor = await rooms.enter_async_context(
+            Executor(
+                REGISTRY,
+                services,
+                normal=max(settings.commands.normal, settings.workers),
+                long=settings.commands.long,
+            )
         )
+        status.late.web, status.late.executor = web, executor
+        yield executor
+        await executor.drain(settings.stop_timeout_s)
+
+
+@contextmanager
+def _remembered_warnings() -> Iterator[RecentWarnings]:
+    warnings = RecentWarnings()
+    logging.getLogger().addHandler(warnings)
+    try:
+        yield warnings
+    finally:
+        logging.getLogger().removeHandler(warnings)
+
+
+@asynccontextmanager
+async def _web_if_possible(
+    settings: Settings, parts: WebParts
+) -> AsyncIterator[WebServices | None]:
+    """The HTTP side; without it (a port is taken, Apache is broken) the rest still works."""
+    async with AsyncExitStack() as stack:
+        web: WebServices | None = None
         try:
-            async with executor:
-                yield executor
-                await executor.drain(settings.stop_timeout_s)
-        finally:
-            # Jobs write down where a later process can go on, and need their stores for that.
-            await ingest.jobs.close()
-            await stores.close()
+            web = await stack.enter_async_context(open_web(settings, parts))
+        except AgentError as error:
+            log.event(_LOGGER, logging.ERROR, "no links and uploads: the HTTP side did not start",
+                      reason=error.for_operators())  # fmt: skip
+        yield web
+
+
+def _note_failed_sweep(store: Store, error: Exception) -> None:
+    log.event(_LOGGER, logging.WARNING, "sweep failed", store=store.ref.display, reason=error)

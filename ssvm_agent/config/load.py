@@ -19,7 +19,7 @@ from typing import Any, Final, get_origin
 from ssvm_agent import bootargs
 from ssvm_agent.config import convert
 from ssvm_agent.config.declare import Leaf, build, leaves
-from ssvm_agent.config.settings import ApplianceKind, Settings
+from ssvm_agent.config.settings import ApplianceKind, Publisher, Settings
 from ssvm_agent.config.state import read_persisted, read_properties
 from ssvm_agent.errors import ConfigError
 
@@ -130,6 +130,7 @@ class _Loader:
         origin = f"{BOOT_TEXT} (type)"
         instance = boot.get("instance") or entries.get("instance") or "SecStorage"
         self._set("appliance", ApplianceKind.SYSTEM_VM, origin)
+        self._set("publish", Publisher.APACHE, origin)
         self._set("log.file", Path("/var/log/cloud.log"), origin)
         # Compat: agent-lifecycle.md 2.1, the place scripts of a system VM know.
         if re.fullmatch(r"[\w-]+", instance):

@@ -134,9 +134,6 @@ class CommandSettings:
     long: int = setting(
         8, "copies and other long commands running at the same time", check=convert.positive
     )
-    running_limit_s: float = setting(
-        86400.0, "upper bound for one command, whatever its wait field says", check=convert.positive
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,7 +340,11 @@ class Settings:
         "pid file; empty: none, in a system VM agent.SecStorage.pid above conf_dir",
         check=convert.absolute,
     )
-    publish: Publisher = setting(Publisher.APACHE, "who serves ports 80 and 443")
+    publish: Publisher = setting(
+        Publisher.BUILTIN,
+        "who serves the public ports: builtin (the agent), or apache, which is also the default"
+        " when the boot text says type=secstorage",
+    )
     appliance: ApplianceKind = setting(
         ApplianceKind.RECORDING,
         "what may be changed on this machine: recording (nothing), or system-vm, which is also the"

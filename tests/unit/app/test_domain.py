@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import socket
+from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
 
 from ssvm_agent.app.domain import Machine, RoutingMounter, load_handlers, open_domain
 from ssvm_agent.appliance.recording import RecordingAppliance
-from ssvm_agent.config.settings import Settings
+from ssvm_agent.config.settings import Settings, StatusSettings, UploadSettings
 from ssvm_agent.config.state import AgentState
 from ssvm_agent.host.clock import SystemClock
 from ssvm_agent.host.pools import WorkPool
+from ssvm_agent.link.status import LinkState, LinkStatus
 from ssvm_agent.messages.agent import CheckHealthAnswer, CheckHealthCommand
 from ssvm_agent.messages.envelope import decode_answers, encode_commands
 from ssvm_agent.storage.layout import parse_store_url
@@ -20,10 +25,11 @@ from tests.fakes.services import FakeLink
 load_handlers()
 
 
-def _machine(root: Path) -> Machine:
+def _machine(root: Path, upload_port: int = 0) -> Machine:
     settings = Settings(
         guid="s-1-VM", zone="1", name="s-1-VM", conf_dir=root / "conf", state_dir=root / "state",
-        mount_root=root / "mnt",
+        mount_root=root / "mnt", upload=UploadSettings(listen_port=upload_port),
+        status=StatusSettings(listen="127.0.0.1:0"),
     )  # fmt: skip
     return Machine(
         settings=settings,
@@ -33,6 +39,7 @@ def _machine(root: Path) -> Machine:
         disk=WorkPool("test"),
         appliance=RecordingAppliance(),
         link=FakeLink(),
+        link_status=lambda: LinkStatus(state=LinkState.DISCONNECTED, since=datetime.now(UTC)),
     )
 
 
@@ -56,4 +63,20 @@ async def test_a_mount_is_preceded_by_its_route(tmp_path: Path) -> None:
     assert machine.appliance.actions == ["route to storage 10.1.40.2"]
     assert isinstance(machine.runner, FakeRunner)
     assert machine.runner.calls[0][0] == "mount"
+    machine.disk.close()
+
+
+async def test_without_its_http_side_the_agent_still_works(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        machine = _machine(tmp_path, upload_port=taken.getsockname()[1])
+        async with open_domain(machine) as executor:
+            content = await executor.execute(
+                encode_commands([CheckHealthCommand()]), stop_on_error=False
+            )
+    assert content is not None
+    assert "no links and uploads: the HTTP side did not start" in caplog.text
     machine.disk.close()
