@@ -67,6 +67,7 @@ async def open_web(settings: Settings, parts: WebParts) -> AsyncIterator[WebServ
         stores=parts.stores,
         installer=PipelineInstaller(stores=parts.stores, tools=parts.tools, usage=parts.usage),
         publisher=_publisher(settings, parts),
+        runner=parts.runner,
         pool=parts.pool,
         clock=parts.clock,
     )

@@ -1,39 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps the served certificate on disk and in the TLS contexts, and swaps it under running servers.
 
-Theory of operation: the context a listener was opened with carries no certificate of its own but a
-callback, which gives each handshake the context current at that moment. A new certificate is loaded
-into a new context first; only when OpenSSL took it does it become current, in one assignment.
-Connections that are open keep what they have.
+Theory of operation: a listener's own context carries a certificate only so that OpenSSL begins the
+handshake; a callback then gives each handshake the context current at that moment. A new
+certificate is loaded into a new context first; only when OpenSSL took it does it become current, in
+one assignment. Connections that are open keep what they have.
 
-The cloud's certificate and our own lie in two files below the state directory, key and chain
-together, so that one rename replaces all of it. After a restart the cloud's is used until it
-expires, else ours.
+The cloud's certificate and our own lie in two files below the state directory, each with its key
+and with what is known about it, so that one rename replaces all of it and a start needs no
+certificate library. After a restart the cloud's is used until it expires, else ours.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import ssl
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ssvm_agent import log
 from ssvm_agent.appliance.base import WebCertificate
 from ssvm_agent.host.clock import Clock
 from ssvm_agent.host.files import atomic_write
 from ssvm_agent.host.pools import WorkPool
-from ssvm_agent.masking import Secret
-from ssvm_agent.web.certificates import ServerCertificate, check, covers, make_own, server_context
+from ssvm_agent.web.certificate_shop import CertificateShop
+from ssvm_agent.web.certificates import ServerCertificate, covers, server_context
 from ssvm_agent.web.errors import CertificateRefusedError
 
 _logger = logging.getLogger(__name__)
 
 _DEADLINE_S: Final = 30.0
-_ROOT_MARK: Final = "# root\n"
 
 
 class CertificateStore:
@@ -42,18 +42,27 @@ class CertificateStore:
     Args:
         directory: For the two files; made when missing.
         hosts: Public addresses and names our own certificate is made for.
+        shop: Makes and checks certificates.
         pool: Threads for the local disk.
         clock: For dates.
     """
 
     def __init__(
-        self, directory: Path, *, hosts: Sequence[str], pool: WorkPool, clock: Clock
+        self,
+        directory: Path,
+        *,
+        hosts: Sequence[str],
+        shop: CertificateShop,
+        pool: WorkPool,
+        clock: Clock,
     ) -> None:
         self._directory = directory
         self._hosts = tuple(hosts)
+        self._shop = shop
         self._pool = pool
         self._clock = clock
         self._current: ServerCertificate | None = None
+        self._given = ""
         self._context: ssl.SSLContext | None = None
 
     @property
@@ -63,14 +72,10 @@ class CertificateStore:
 
     async def start(self) -> None:
         """Serve the cloud's certificate of an earlier run if it still holds, else our own."""
-        stored = await self._pool.call(_read, self._cloud_file, deadline_s=_DEADLINE_S)
-        if stored is not None:
-            try:
-                await self._use(check(stored, self._clock.now()))
-            except CertificateRefusedError as error:
-                _note("stored certificate unusable", error)
-            else:
-                return
+        stored, given = await self._pool.call(_read, self._cloud_file, deadline_s=_DEADLINE_S)
+        if stored is not None and stored.is_current(self._clock.now()) and await self._try(stored):
+            self._given = given
+            return
         await self._use_own()
 
     async def install(self, certificate: WebCertificate | None) -> bool:
@@ -88,14 +93,13 @@ class CertificateStore:
             await self._pool.call(_remove, self._cloud_file, deadline_s=_DEADLINE_S)
             await self._use_own()
             return True
-        checked = check(certificate, self._clock.now())
-        if self._current is not None and self._current.chain_pem == checked.chain_pem:
+        given = _fingerprint(certificate)
+        if self._current is not None and given == self._given:
             return False
+        checked = await self._shop.check(certificate, self._clock.now())
         await self._use(checked)
-        pem = WebCertificate(
-            key=checked.key_pem, certificate=checked.chain_pem, root=checked.root_pem
-        )
-        await self._pool.call(_write, self._cloud_file, pem, deadline_s=_DEADLINE_S)
+        self._given = given
+        await self._pool.call(_write, self._cloud_file, checked, given, deadline_s=_DEADLINE_S)
         return True
 
     async def renew(self) -> bool:
@@ -108,14 +112,12 @@ class CertificateStore:
         current = self._current
         if current is None or not current.needs_renewal(now):
             return False
-        if current.is_own:
-            await self._use_own()
-            return True
-        if current.not_after <= now:
+        if not current.is_own:
+            if current.not_after > now:
+                return False
             _logger.warning("certificate of the cloud expired subject=%s", current.subject)
-            await self._use_own()
-            return True
-        return False
+        await self._use_own()
+        return True
 
     async def listener_context(self) -> ssl.SSLContext:
         """A context for a listener; it follows every later change."""
@@ -132,20 +134,27 @@ class CertificateStore:
 
     async def _use_own(self) -> None:
         now = self._clock.now()
-        stored = await self._pool.call(_read, self._own_file, deadline_s=_DEADLINE_S)
-        if stored is not None:
-            try:
-                own = check(stored, now)
-            except CertificateRefusedError as error:
-                _note("own certificate unusable", error)
-            else:
-                if covers(own, self._hosts) and not own.needs_renewal(now):
-                    await self._use(_as_own(own))
-                    return
-        own = make_own(self._hosts, now)
-        pem = WebCertificate(key=own.key_pem, certificate=own.chain_pem)
-        await self._pool.call(_write, self._own_file, pem, deadline_s=_DEADLINE_S)
+        self._given = ""
+        stored, _ = await self._pool.call(_read, self._own_file, deadline_s=_DEADLINE_S)
+        if (
+            stored is not None
+            and covers(stored, self._hosts)
+            and not stored.needs_renewal(now)
+            and await self._try(stored)
+        ):
+            return
+        own = await self._shop.make(self._hosts, now)
+        await self._pool.call(_write, self._own_file, own, "", deadline_s=_DEADLINE_S)
         await self._use(own)
+
+    async def _try(self, certificate: ServerCertificate) -> bool:
+        try:
+            await self._use(certificate)
+        except CertificateRefusedError as error:
+            reason = error.for_operators()
+            log.event(_logger, logging.WARNING, "stored certificate unusable", reason=reason)
+            return False
+        return True
 
     async def _use(self, certificate: ServerCertificate) -> None:
         context = server_context()
@@ -163,19 +172,29 @@ class CertificateStore:
 
     @property
     def _cloud_file(self) -> Path:
-        return self._directory / "cloud.pem"
+        return self._directory / "cloud.json"
 
     @property
     def _own_file(self) -> Path:
-        return self._directory / "own.pem"
+        return self._directory / "own.json"
 
 
-def _as_own(certificate: ServerCertificate) -> ServerCertificate:
-    return replace(certificate, is_own=True)
+def _fingerprint(certificate: WebCertificate) -> str:
+    """Tells whether the server sent the same texts again, as it does with every connect."""
+    texts = (
+        certificate.key.reveal(),
+        certificate.certificate,
+        certificate.chain,
+        certificate.root,
+    )
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _load(context: ssl.SSLContext, certificate: ServerCertificate) -> None:
-    """Give a context the certificate. OpenSSL reads files only: an unnamed one in memory."""
+    """Give a context the certificate. OpenSSL reads files only: an unnamed one in memory.
+
+    It refuses a key that does not belong to the certificate.
+    """
     descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
         text = certificate.key_pem.reveal() + certificate.chain_pem
@@ -189,27 +208,19 @@ def _load(context: ssl.SSLContext, certificate: ServerCertificate) -> None:
         os.close(descriptor)
 
 
-def _read(path: Path) -> WebCertificate | None:
+def _read(path: Path) -> tuple[ServerCertificate | None, str]:
     try:
-        text = path.read_text(encoding="ascii")
-    except (FileNotFoundError, UnicodeDecodeError):
-        return None
-    key, mark, rest = text.partition("-----END PRIVATE KEY-----\n")
-    chain, _, root = rest.partition(_ROOT_MARK)
-    return WebCertificate(key=Secret(key + mark), certificate=chain, root=root)
+        document: dict[str, Any] = json.loads(path.read_bytes())
+        return ServerCertificate.from_document(document), str(document["given"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None, ""
 
 
-def _write(path: Path, certificate: WebCertificate) -> None:
+def _write(path: Path, certificate: ServerCertificate, given: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    text = certificate.key.reveal() + certificate.certificate
-    if certificate.root:
-        text += _ROOT_MARK + certificate.root
-    atomic_write(path, text.encode("ascii"), mode=0o600)
+    document = {**certificate.to_document(), "given": given}
+    atomic_write(path, json.dumps(document).encode(), mode=0o600)
 
 
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
-
-
-def _note(text: str, error: CertificateRefusedError) -> None:
-    log.event(_logger, logging.WARNING, text, reason=error.for_operators())

@@ -9,11 +9,11 @@ names is used. Nothing here trusts or verifies peers.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ssvm_agent.appliance.base import WebCertificate
 from ssvm_agent.masking import Secret
@@ -57,6 +57,44 @@ class ServerCertificate:
     def needs_renewal(self, now: datetime) -> bool:
         """Whether a certificate of ours should be made anew."""
         return now >= self.not_after - _RENEW_BEFORE or now < self.not_before
+
+    def is_current(self, now: datetime) -> bool:
+        """Whether its dates hold."""
+        return self.not_before - _CLOCK_SKEW <= now < self.not_after
+
+    def to_document(self) -> dict[str, object]:
+        """All of it as JSON values; **the key included**."""
+        return {
+            "key": self.key_pem.reveal(),
+            "chain": self.chain_pem,
+            "root": self.root_pem,
+            "subject": self.subject,
+            "names": list(self.names),
+            "issuer": self.issuer,
+            "not_before": self.not_before.isoformat(),
+            "not_after": self.not_after.isoformat(),
+            "own": self.is_own,
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """The opposite of :meth:`to_document`.
+
+        Raises:
+            KeyError: Something is missing.
+            ValueError: A time is none.
+        """
+        return cls(
+            key_pem=Secret(document["key"]),
+            chain_pem=document["chain"],
+            root_pem=document["root"],
+            subject=document["subject"],
+            names=tuple(document["names"]),
+            issuer=document["issuer"],
+            not_before=datetime.fromisoformat(document["not_before"]),
+            not_after=datetime.fromisoformat(document["not_after"]),
+            is_own=document["own"],
+        )
 
 
 def check(certificate: WebCertificate, now: datetime) -> ServerCertificate:

@@ -23,12 +23,14 @@ from ssvm_agent.appliance.base import WebCertificate
 from ssvm_agent.errors import AgentError
 from ssvm_agent.host.clock import Clock
 from ssvm_agent.host.pools import WorkPool
+from ssvm_agent.host.run import Runner
 from ssvm_agent.host.tasks import BackgroundTasks
 from ssvm_agent.masking import Secret
 from ssvm_agent.storage.errors import NotFoundError, StorageError
 from ssvm_agent.storage.layout import check_relative
 from ssvm_agent.storage.stores import Store
 from ssvm_agent.web import headers
+from ssvm_agent.web.certificate_shop import CertificateShop
 from ssvm_agent.web.certificate_store import CertificateStore
 from ssvm_agent.web.copy_guard import CopyGuard
 from ssvm_agent.web.counters import WebCounters
@@ -105,6 +107,7 @@ class WebServices:
         stores: Finds stores by directory name.
         installer: The way of uploads into the stores.
         publisher: Who serves the public.
+        runner: Starts programs.
         pool: Threads for the local disk.
         clock: Time.
     """
@@ -116,6 +119,7 @@ class WebServices:
         stores: StoreLookup,
         installer: UploadInstaller,
         publisher: Publisher,
+        runner: Runner,
         pool: WorkPool,
         clock: Clock,
     ) -> None:
@@ -134,7 +138,11 @@ class WebServices:
         self.uploads = UploadTable(self._uploads_changed.set)
         self.copy_guard = CopyGuard(require_user=settings.require_copy_user)
         self.certificates = CertificateStore(
-            settings.state_dir / "tls", hosts=settings.public_hosts, pool=pool, clock=clock
+            settings.state_dir / "tls",
+            hosts=settings.public_hosts,
+            shop=CertificateShop(runner),
+            pool=pool,
+            clock=clock,
         )
         rules = OriginRules(
             signed_scheme="https" if settings.use_https_to_upload else "http",

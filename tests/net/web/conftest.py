@@ -30,6 +30,10 @@ from tests.fixtures.apache import ApacheHome
 from tests.net.web.rig import KEY, Rig
 
 
+# The certificate the first rig makes; the others find it as after a restart.
+_OWN_CERTIFICATES: list[bytes] = []
+
+
 class NoUsage:
     """Accounts that use nothing, until a test says otherwise."""
 
@@ -134,10 +138,17 @@ async def open_rig(
         stores=stores,
         installer=installer,
         publisher=publisher,
+        runner=runner,
         pool=pool,
         clock=clock,
     )
+    own_certificate = settings.state_dir / "tls/own.json"
+    if _OWN_CERTIFICATES:
+        own_certificate.parent.mkdir(parents=True)
+        own_certificate.write_bytes(_OWN_CERTIFICATES[0])
     await web.start()
+    if not _OWN_CERTIFICATES:
+        _OWN_CERTIFICATES.append(own_certificate.read_bytes())
     stack.push_async_callback(web.stop, 1.0)
     await web.set_upload_key(Secret(KEY))
     return Rig(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,9 @@ import trustme
 from ssvm_agent.appliance.base import WebCertificate
 from ssvm_agent.host.clock import SystemClock
 from ssvm_agent.host.pools import WorkPool
+from ssvm_agent.host.run import SystemRunner
 from ssvm_agent.masking import Secret
+from ssvm_agent.web.certificate_shop import CertificateShop
 from ssvm_agent.web.certificate_store import CertificateStore
 from ssvm_agent.web.certificates import make_own
 from ssvm_agent.web.errors import CertificateRefusedError
@@ -161,6 +164,13 @@ async def test_the_same_certificate_again_changes_nothing(builtin: Rig) -> None:
     assert not await builtin.web.certificates.install(None)
 
 
+def make_store(
+    directory: Path, hosts: Sequence[str], pool: WorkPool, clock: SystemClock
+) -> CertificateStore:
+    shop = CertificateShop(SystemRunner())
+    return CertificateStore(directory, hosts=hosts, shop=shop, pool=pool, clock=clock)
+
+
 class Clock(SystemClock):
     """The real clock with an offset."""
 
@@ -174,7 +184,7 @@ async def test_our_certificate_is_kept_over_restarts_and_renewed_in_time(tmp_pat
     clock, pool = Clock(), WorkPool("disk")
 
     def store(*hosts: str) -> CertificateStore:
-        return CertificateStore(tmp_path / "tls", hosts=hosts, pool=pool, clock=clock)
+        return make_store(tmp_path / "tls", hosts, pool, clock)
 
     async def serial(one: CertificateStore) -> str:
         await one.start()
@@ -193,7 +203,7 @@ async def test_our_certificate_is_kept_over_restarts_and_renewed_in_time(tmp_pat
     assert first.current is not None
     assert first.current.chain_pem != served
     assert first.current.days_left(clock.now()) > 300
-    assert (tmp_path / "tls/own.pem").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "tls/own.json").stat().st_mode & 0o777 == 0o600
     pool.close()
 
 
@@ -205,13 +215,13 @@ def serves_own(store: CertificateStore) -> bool:
 async def test_an_expired_certificate_of_the_cloud_gives_way_to_ours(tmp_path: Path) -> None:
     """Requirement R4: never serve an expired certificate."""
     clock, pool = Clock(), WorkPool("disk")
-    store = CertificateStore(tmp_path, hosts=["127.0.0.1"], pool=pool, clock=clock)
+    store = make_store(tmp_path, ["127.0.0.1"], pool, clock)
     await store.start()
     own = make_own(["127.0.0.1"], clock.now())
     cloud = WebCertificate(key=own.key_pem, certificate=own.chain_pem)
     assert await store.install(cloud)
     assert not serves_own(store)
-    again = CertificateStore(tmp_path, hosts=["127.0.0.1"], pool=pool, clock=clock)
+    again = make_store(tmp_path, ["127.0.0.1"], pool, clock)
     await again.start()
     assert not serves_own(again)
     clock.offset = timedelta(days=396)
