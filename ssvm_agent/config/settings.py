@@ -5,7 +5,7 @@
 A leaf is declared with :func:`~ssvm_agent.config.declare.setting`; loading, ``config show`` and
 docs/configuration.md all read the declarations from here. This module does not know files,
 precedence or the environment: see :mod:`ssvm_agent.config.load`. The tree is frozen and can be
-built directly in tests.
+built directly in tests. It is long because it is a table.
 """
 
 from __future__ import annotations
