@@ -2,8 +2,8 @@
 """Host keys of scp sources: a known_hosts file, and first use recorded in so many words.
 
 A host seen for the first time is trusted and written down with a log line that names its
-fingerprint; from then on any other key of that host is refused. An operator who wants no trust on
-first use fills the file and makes it the only source of trust. Blocking.
+fingerprint; from then on any other key of that host is refused. An operator may write the keys into
+the file beforehand. Blocking.
 """
 
 from __future__ import annotations
