@@ -89,7 +89,8 @@ def _open(root: Path, wanted: str) -> _Descriptor:
     place = resolve_inside(root, wanted, must_exist=True)
     if not is_plain_file(place):
         raise NotFoundError(f"{wanted} is not a file")
-    number = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    number = os.open(place, flags)
     os.posix_fadvise(number, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     return _Descriptor(number)
 
