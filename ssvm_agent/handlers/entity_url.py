@@ -12,6 +12,7 @@ from ssvm_agent import log
 from ssvm_agent.errors import AgentError
 from ssvm_agent.handlers.base import REGISTRY, Services
 from ssvm_agent.handlers.mapping import required
+from ssvm_agent.ingest.ova_files import pack_ova
 from ssvm_agent.messages.base import Answer
 from ssvm_agent.messages.entity_url import (
     CreateEntityDownloadURLAnswer,
@@ -19,8 +20,8 @@ from ssvm_agent.messages.entity_url import (
     DeleteEntityDownloadURLCommand,
 )
 from ssvm_agent.messages.names import ExtractType
-from ssvm_agent.storage.errors import PathEscapeError, StorageError
-from ssvm_agent.storage.layout import SNAPSHOTS, VOLUMES, check_relative
+from ssvm_agent.storage.errors import NotFoundError, PathEscapeError, StorageError
+from ssvm_agent.storage.layout import SNAPSHOTS, TEMPLATES, VOLUMES, check_relative
 from ssvm_agent.storage.paths import is_plain_directory, resolve_inside
 from ssvm_agent.storage.stores import Store
 from ssvm_agent.web.errors import PublishError
@@ -30,6 +31,7 @@ _logger = logging.getLogger(__name__)
 
 # Area, account, volume, file: nothing shorter is a copy made for a link (requirements S8).
 _EXPORT_DEPTH: Final = 4
+_OVA: Final = ".ova"
 _TEMPORARY_SNAPSHOT: Final = "_temp"
 
 
@@ -44,9 +46,10 @@ async def create(
         if command.extract_link_uuid
         else (command.filepath_in_extract_url, command.filename_in_extract_url)
     )
+    parent, path = required(command.parent, "parent"), required(command.install_path, "installPath")
     await _web(services).publish(
-        required(command.parent, "parent"),
-        required(command.install_path, "installPath"),
+        parent,
+        await _packed(services, parent, path),
         *(required(name, "filenameInExtractURL") for name in names),
     )
     return CreateEntityDownloadURLAnswer(details="")
@@ -64,6 +67,18 @@ async def delete(command: DeleteEntityDownloadURLCommand, services: Services) ->
         else:
             await _delete_temporary_snapshot(store, command.path)
     return Answer(details="")
+
+
+async def _packed(services: Services, parent: str, path: str) -> str:
+    """A template's OVA may exist only as its parts; it is packed first (3.20)."""
+    if not path.endswith(_OVA) or not path.lstrip("/").startswith(f"{TEMPLATES}/"):
+        return path
+    try:
+        store = await services.stores.find(parent)
+        return await pack_ova(store, path, owner=services.settings.name)
+    except NotFoundError:
+        # Publishing it says what is missing.
+        return path
 
 
 async def _withdraw(web: WebServices, url: str) -> None:

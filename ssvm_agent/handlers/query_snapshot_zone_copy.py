@@ -6,6 +6,7 @@ from __future__ import annotations
 from ssvm_agent.handlers.base import REGISTRY, Services
 from ssvm_agent.handlers.mapping import required, store_ref
 from ssvm_agent.messages.files import QuerySnapshotZoneCopyAnswer, QuerySnapshotZoneCopyCommand
+from ssvm_agent.messages.names import HypervisorType
 from ssvm_agent.storage.snapshots import snapshot_files
 
 
@@ -21,4 +22,7 @@ async def handle(
     snapshot = required(command.snapshot, "snapshot")
     path = required(snapshot.path, "snapshot.path")
     store = await services.stores.open(store_ref(snapshot.data_store))
-    return QuerySnapshotZoneCopyAnswer(files=await snapshot_files(store, path))
+    is_one_file = snapshot.hypervisor_type == HypervisorType.KVM
+    return QuerySnapshotZoneCopyAnswer(
+        files=await snapshot_files(store, path, is_one_file=is_one_file)
+    )

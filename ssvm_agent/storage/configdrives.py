@@ -31,7 +31,7 @@ async def write_config_drive(store: Store, iso_file: str, data: Secret, *, owner
 
     Args:
         store: Where to.
-        iso_file: ``configdrive/<instance>.iso``.
+        iso_file: ``configdrive/<instance>.iso``, or in a directory of the instance's own.
         data: The ISO in base64.
         owner: Host name of this agent.
 
@@ -57,7 +57,8 @@ async def delete_config_drive(store: Store, iso_file: str) -> None:
 
 def _check(iso_file: str) -> PurePosixPath:
     wanted = check_relative(iso_file, strip_slash=True)
-    if wanted.parent != CONFIG_DRIVES or wanted.suffix != ".iso":
+    inside = CONFIG_DRIVES in {wanted.parent, wanted.parent.parent}
+    if not inside or wanted.suffix.lower() != ".iso":
         raise PathEscapeError(f"{wanted} is not the path of a config drive")
     return wanted
 
@@ -72,11 +73,23 @@ def _write(root: Path, wanted: PurePosixPath, data: Secret, temporary: str) -> N
         raise StorageError("Invalid config drive ISO data") from error
     if not content:
         raise StorageError("Invalid config drive ISO data")
-    make_directories(root, CONFIG_DRIVES)
+    make_directories(root, wanted.parent)
     place = resolve_inside(root, wanted)
-    atomic_write(place, content, mode=FILE_MODE, temporary_name=temporary)
+    try:
+        atomic_write(place, content, mode=FILE_MODE, temporary_name=temporary)
+    except OSError:
+        _prune(root, wanted)
+        raise
 
 
 def _delete(root: Path, wanted: PurePosixPath) -> None:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         resolve_inside(root, wanted).unlink()
+    _prune(root, wanted)
+
+
+def _prune(root: Path, wanted: PurePosixPath) -> None:
+    """Remove the directory of the instance if it has one and nothing is in it."""
+    if wanted.parent != CONFIG_DRIVES:
+        with contextlib.suppress(OSError):
+            (root / wanted.parent).rmdir()

@@ -29,7 +29,6 @@ from ssvm_agent.web.upload_install import PipelineInstaller
 from tests.fixtures.apache import ApacheHome
 from tests.net.web.rig import KEY, Rig
 
-
 # The certificate the first rig makes; the others find it as after a restart.
 _OWN_CERTIFICATES: list[bytes] = []
 
@@ -153,6 +152,7 @@ async def open_rig(
     await web.set_upload_key(Secret(KEY))
     return Rig(
         web=web,
+        stores=stores,
         store=store,
         data=data,
         usage=usage,

@@ -17,6 +17,7 @@ from uuid import uuid4
 import aiohttp
 
 from ssvm_agent.masking import Secret
+from ssvm_agent.storage.service import StoreService
 from ssvm_agent.storage.stores import Store
 from ssvm_agent.web.server import WebServices
 from ssvm_agent.web.upload_crypto import encrypt_metadata, sign
@@ -37,6 +38,7 @@ class Rig:
     """
 
     web: WebServices
+    stores: StoreService
     store: Store
     data: Path
     usage: Any
