@@ -15,6 +15,7 @@ from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.demo_images import compress, write_qcow2
 from ssvm_agent.simulator.server import ManagementServer
 from ssvm_agent.storage.properties import ImageProperties, render
+from tests.bench.bench_copy import COPY_CASES
 from tests.bench.bench_web import WEB_CASES
 from tests.bench.rig import Measurement, Rig, running, timed_program, website
 from tests.fixtures.agents import agent_process
@@ -200,4 +201,5 @@ CASES: dict[str, Case] = {
     "health": health,
     "listing": listing,
     **WEB_CASES,
+    **COPY_CASES,
 }
