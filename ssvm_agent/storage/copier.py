@@ -26,7 +26,7 @@ from ssvm_agent.storage.errors import (
     StoreUnavailableError,
     from_os_error,
 )
-from ssvm_agent.storage.stores import Store
+from ssvm_agent.storage.stores import Life, Store
 
 _logger = logging.getLogger(__name__)
 
@@ -210,6 +210,19 @@ def copies_in_kernel(source: Store, destination: Store) -> bool:
         parts = (source.negotiated_version or "").split(".")
         return tuple(int(part) for part in parts) >= _NFS_COPIES_SINCE
     return False
+
+
+async def require_alive(destination: Store) -> None:
+    """Make sure that what is written lands on the store and not beneath a mount that is gone.
+
+    Raises:
+        StoreUnavailableError: It would not (requirements R12).
+    """
+    life = await destination.probe()
+    if life is not Life.ALIVE:
+        raise StoreUnavailableError(
+            f"The secondary storage {destination.ref.display} is {life.value}"
+        )
 
 
 async def check_space(destination: Store, needed_bytes: int, *, in_kernel: bool) -> None:

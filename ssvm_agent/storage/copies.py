@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from ssvm_agent.host.clock import Clock
 from ssvm_agent.storage.arrival import Arrival
-from ssvm_agent.storage.copier import Copier, check_space, copies_in_kernel
+from ssvm_agent.storage.copier import Copier, check_space, copies_in_kernel, require_alive
 from ssvm_agent.storage.errors import NotFoundError, StorageError
 from ssvm_agent.storage.layout import (
     ImageKind,
@@ -123,6 +123,7 @@ async def arriving(
             kind=kind, mark=mark, owner=tools.owner, job_id=str(uuid4()),
         )  # fmt: skip
         copier.undo(arrival.take_back)
+        await require_alive(destination)
         async with destination.locks.hold(str(directory)):
             await copier.call(arrival.prepare, source, what=f"prepare {directory}")
         yield copier, arrival

@@ -113,6 +113,7 @@ def _web_settings(settings: Settings) -> WebSettings:
     builtin = settings.publish is PublisherName.BUILTIN
     return WebSettings(
         state_dir=settings.state_dir / "web",
+        mount_root=settings.mount_root,
         listen_hosts=(public.listen or (address,)) if builtin else (),
         public_hosts=tuple(name for name in (address, *public.names) if name),
         http_port=public.http_port,

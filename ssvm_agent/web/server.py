@@ -57,6 +57,7 @@ class WebSettings:
 
     Attributes:
         state_dir: Own directory for tables and certificates.
+        mount_root: Where stores are mounted; for texts.
         listen_hosts: Addresses of the public ports, when this agent serves them; empty: it does
             not (``publish: apache``).
         public_hosts: Address and names the public knows us by.
@@ -75,6 +76,7 @@ class WebSettings:
     """
 
     state_dir: Path
+    mount_root: Path = Path("/mnt/SecStorage")
     listen_hosts: tuple[str, ...] = ()
     public_hosts: tuple[str, ...] = ()
     http_port: int = 80
@@ -266,7 +268,7 @@ class WebServices:
         except (NotFoundError, NotServedError) as error:
             # Compat: storage-commands.md 3.7
             raise PublishError(
-                f"Error in finding the file /mnt/SecStorage/{store_name}/{relative}",
+                f"Error in finding the file {self._settings.mount_root / store_name / relative}",
                 detail=error.for_operators(),
             ) from error
         now = self._clock.now()

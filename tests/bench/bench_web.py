@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssvm_agent.masking import Secret
-from ssvm_agent.messages.entity_url import CreateEntityDownloadURLCommand
-from ssvm_agent.messages.setup import SecStorageSetupCommand
-from ssvm_agent.messages.stores import NfsTO
+from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.demo_images import write_qcow2
+from ssvm_agent.simulator.model import ImageStore
 from ssvm_agent.web.upload_crypto import encrypt_metadata, sign
 from tests.bench.rig import Measurement, Rig, running, website
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 _ROUNDS: Final = 3  # of which the quickest counts, on both sides
-_KEY: Final = "bench-key"
+# The simulated server sends it with every connect.
+_KEY: Final = "simulated-upload-key"
 
 _NGINX = """
 daemon off; master_process off; pid {home}/pid; error_log {home}/error.log warn;
@@ -38,8 +38,8 @@ http {{
   access_log off; sendfile on; client_max_body_size 0; client_body_in_file_only on;
   client_body_temp_path {home}/body; proxy_temp_path {home}/p; fastcgi_temp_path {home}/f;
   uwsgi_temp_path {home}/u; scgi_temp_path {home}/s;
-  server {{ listen 127.0.0.1:{secure} ssl; ssl_certificate {home}/crt; ssl_certificate_key {home}/key;
-    root {root}; }}
+  server {{ listen 127.0.0.1:{secure} ssl; root {root};
+    ssl_certificate {home}/crt; ssl_certificate_key {home}/key; }}
   server {{ listen 127.0.0.1:{upload}; location / {{ proxy_pass http://127.0.0.1:{sink};
     proxy_set_body off; proxy_pass_request_body off; }} }}
   server {{ listen 127.0.0.1:{sink}; location / {{ return 200 ok; }} }}
@@ -100,14 +100,16 @@ class _Web:
     async def publish(self, path: str) -> str:
         """Publish a file of the store; the path of its URL."""
         folder, name = secrets.token_hex(8), "file.bin"
-        await self.rig.server.ask(
-            CreateEntityDownloadURLCommand(
+        answer = await self.rig.server.ask(
+            commands.command(
+                f"{commands.STORAGE_API}CreateEntityDownloadURLCommand",
                 parent=self.parent,
-                install_path=path,
-                filepath_in_extract_url=folder,
-                filename_in_extract_url=name,
+                installPath=path,
+                filepathInExtractURL=folder,
+                filenameInExtractURL=name,
             )
         )
+        assert answer.result, answer.details
         return f"/userdata/{folder}/{name}"
 
     def order(self, number: int) -> tuple[str, list[str]]:
@@ -139,17 +141,14 @@ async def _curl(*arguments: str | Path) -> bytes:
     return out
 
 
-async def _timed(work: Callable[[], Awaitable[object]]) -> float:
+async def _timed(work: Awaitable[object]) -> float:
     start = time.perf_counter()
-    await work()
+    await work
     return time.perf_counter() - start
 
 
 async def _fetch(url: str, clients: int) -> float:
-    async def all_of_them() -> None:
-        await asyncio.gather(*(_curl("-o", "/dev/null", url) for _ in range(clients)))
-
-    return await _timed(all_of_them)
+    return await _timed(asyncio.gather(*(_curl("-o", "/dev/null", url) for _ in range(clients))))
 
 
 def _cpu_s(pid: int) -> float:
@@ -168,21 +167,16 @@ async def web(folder: Path, scale: float) -> AsyncIterator[Measurement]:
     with ExitStack() as stack:
         site = stack.enter_context(website(folder))
         async with running(folder, site, **sections) as rig:
-            answer: Any = await rig.server.ask(
-                SecStorageSetupCommand(
-                    store=NfsTO(url=f"file://{rig.store}", role="Image"),
-                    sec_url=f"file://{rig.store}",
-                    post_upload_key=_KEY,
-                )
-            )
-            it = _Web(rig, answer.dir, http, https)
+            image_store = ImageStore(url=f"file://{rig.store}")
+            answer = await rig.server.ask(commands.sec_storage_setup(image_store, _KEY))
+            it = _Web(rig, str(answer.fields["_dir"]), http, https)
             nginx = stack.enter_context(_nginx(folder / "nginx-web", rig.store))
             size = int(GIB * scale)
             async for row in _out(it, nginx, site.root, size):
                 yield row
             async for row in _in(it, nginx, folder, size):
                 yield row
-            yield await _memory(it, folder)
+            yield await _memory(it, folder, size)
 
 
 async def _out(it: _Web, nginx: _Nginx, root: Path, size: int) -> AsyncIterator[Measurement]:
@@ -217,21 +211,17 @@ async def _out(it: _Web, nginx: _Nginx, root: Path, size: int) -> AsyncIterator[
 
 async def _in(it: _Web, nginx: _Nginx, folder: Path, size: int) -> AsyncIterator[Measurement]:
     image = folder / "upload.qcow2"
-    write_qcow2(image, size)
+    write_qcow2(image, virtual_size_bytes=size, data_bytes=size)
     ours, theirs = [], []
     for number in range(_ROUNDS):
         part = f"files[]=@{image};filename=disk.qcow2"
         theirs.append(
-            await _timed(
-                lambda part=part: _curl(
-                    "-H", "Expect:", "-F", part, f"http://127.0.0.1:{nginx.upload}/"
-                )
-            )
+            await _timed(_curl("-H", "Expect:", "-F", part, f"http://127.0.0.1:{nginx.upload}/"))
         )
         shutil.rmtree(nginx.home / "body")
         (nginx.home / "body").mkdir()
         url, options = it.order(700 + number)
-        ours.append(await _timed(lambda u=url, o=options, part=part: _curl(*o, "-F", part, u)))
+        ours.append(await _timed(_curl(*options, "-F", part, url)))
         it.rig.empty_store()
     yield Measurement(
         f"upload of {image.stat().st_size / GIB:.2g} GiB: time", min(ours) / min(theirs), 1.2, "x",
@@ -239,7 +229,7 @@ async def _in(it: _Web, nginx: _Nginx, folder: Path, size: int) -> AsyncIterator
     )  # fmt: skip
 
 
-async def _memory(it: _Web, folder: Path) -> Measurement:
+async def _memory(it: _Web, folder: Path, size: int) -> Measurement:
     """RSS under 10 uploads and 50 range readers (requirement R30)."""
     image = folder / "upload.qcow2"
     path = await it.publish("volumes/2/1/file.bin")
@@ -256,7 +246,7 @@ async def _memory(it: _Web, folder: Path) -> Measurement:
         await _curl(*options, "--limit-rate", "40M", "-F", f"f=@{image};filename=d.qcow2", url)
 
     async def read(number: int) -> None:
-        start = number * 10 * MIB
+        start = number * 10 * MIB % (size // 2)
         await _curl(
             "-o", "/dev/null", "--limit-rate", "8M", "-r", f"{start}-{start + 40 * MIB}",
             f"http://127.0.0.1:{it.http}{path}",

@@ -220,7 +220,18 @@ class _Builder:
         if gateway6 is not None:
             # Differs: boot-and-system.md 2.2. The IPv6 gateway of the text is used.
             routes.append(Route(destination=IPv6Network("::/0"), via=gateway6, dev="eth2"))
-        return tuple(routes)
+        return tuple(route for route in routes if self._has_reachable_gateway(route, nics))
+
+    def _has_reachable_gateway(self, route: Route, nics: dict[str, Interface]) -> bool:
+        nic, hop = nics[route.dev], ip_address(route.via)
+        own = nic.address if hop.version == 4 else nic.address6
+        # What DHCP will bring, and link-local routers, cannot be judged from the text.
+        if nic.dhcp or hop.is_link_local or (own is not None and hop in own.network):
+            return True
+        # Differs: boot-and-system.md 2.4. The kernel would refuse such a route anyway.
+        self._odd(f"the gateway to {route.text} is outside the network of {route.dev}; "
+                  "there is no such route")  # fmt: skip
+        return False
 
     def _management_routes(self, nics: dict[str, Interface]) -> list[Route]:
         cidrs, gateway = self._list("mgmtcidr"), self._gateway("localgw")
@@ -235,7 +246,7 @@ class _Builder:
                 continue
             if _is_on_link(network, nics):
                 # Differs: boot-and-system.md 2.4 step 1. A connected network is never routed away.
-                self._odd(f"mgmtcidr {network} is the network of an interface; it needs no route")
+                self._odd(f"mgmtcidr {network} is connected to an interface; it needs no route")
                 continue
             routes.append(Route(destination=network, via=gateway, dev="eth1"))
         return routes
@@ -283,4 +294,6 @@ def _is_ipv4(text: str) -> bool:
 
 
 def _is_on_link(network: IPv4Network, nics: dict[str, Interface]) -> bool:
-    return any(nic.address is not None and nic.address.network == network for nic in nics.values())
+    return any(
+        nic.address is not None and network.subnet_of(nic.address.network) for nic in nics.values()
+    )
