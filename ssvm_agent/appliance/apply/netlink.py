@@ -13,7 +13,7 @@ from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from ssvm_agent.appliance.apply.network import (
+from ssvm_agent.appliance.apply.changes import (
     Change,
     KernelRoute,
     LinkState,
@@ -24,8 +24,8 @@ from ssvm_agent.appliance.apply.network import (
     SetRoute,
     SetSwitch,
     SetUp,
-    lost_routes,
 )
+from ssvm_agent.appliance.apply.network import lost_routes
 from ssvm_agent.appliance.errors import ApplianceError
 
 # linux/if.h, linux/rtnetlink.h
@@ -93,7 +93,7 @@ class Netlink:
             for number, change in enumerate(changes):
                 try:
                     self._make(kernel, change)
-                except Exception as error:  # noqa: BLE001 - netlink raises errors of its own kind
+                except Exception as error:
                     left = self._undo(kernel, changes[:number], before)
                     raise ChangeError(
                         change.item,

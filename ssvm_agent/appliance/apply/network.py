@@ -10,19 +10,24 @@ gateway of a declared destination, the name of an interface whose hardware addre
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from ipaddress import (
-    IPv4Interface,
-    IPv4Network,
-    IPv6Interface,
-    IPv6Network,
-)
+from dataclasses import dataclass
 from typing import Final
 
+from ssvm_agent.appliance.apply.changes import (
+    Address,
+    Change,
+    KernelRoute,
+    LinkState,
+    NetworkState,
+    Owned,
+    Rename,
+    SetAddress,
+    SetMtu,
+    SetRoute,
+    SetSwitch,
+    SetUp,
+)
 from ssvm_agent.appliance.plan.model import Interface, MachinePlan, Route
-
-Address = IPv4Interface | IPv6Interface
-Network = IPv4Network | IPv6Network
 
 # What the kernel gives a route that names no metric: 0 for IPv4, this for IPv6.
 _IPV6_PRIORITY: Final = 1024
@@ -34,181 +39,6 @@ KERNEL_PROTOCOL: Final = 2
 _IPV6_SWITCHES: Final = {
     "disable_ipv6": "0", "accept_ra": "1", "accept_dad": "0", "use_tempaddr": "0",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkState:
-    """An interface as the kernel has it."""
-
-    name: str
-    mac: str = ""
-    mtu: int = 1500
-    is_up: bool = False
-    addresses: frozenset[Address] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelRoute:
-    """A route of the main table.
-
-    Attributes:
-        destination: Network; prefix length 0 for the default route.
-        gateway: Next hop; empty for a connected network.
-        device: Outgoing interface; empty when there are several next hops.
-        priority: Metric as the kernel counts it.
-        protocol: Who made it, by the kernel's numbers.
-        scope: Likewise.
-        source: Preferred source address; may be empty.
-    """
-
-    destination: Network
-    gateway: str
-    device: str
-    priority: int = 0
-    protocol: int = 3
-    scope: int = 0
-    source: str = ""
-
-    @property
-    def text(self) -> str:
-        """As operators write it."""
-        name = "default" if self.destination.prefixlen == 0 else str(self.destination)
-        return f"{name} via {self.gateway}" if self.gateway else name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkState:
-    """What the kernel has; switches are ``net.ipv6`` settings by interface and name."""
-
-    links: Mapping[str, LinkState]
-    routes: tuple[KernelRoute, ...] = ()
-    switches: Mapping[tuple[str, str], str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owned:
-    """What an earlier apply of this boot put there; only this may be removed again."""
-
-    addresses: frozenset[tuple[str, Address]] = frozenset()
-    routes: frozenset[tuple[Network, str, str]] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rename:
-    """Give an interface another name; it is down for that moment."""
-
-    item: str
-    old: str
-    new: str
-
-    def undo(self) -> Rename:
-        """The other way round."""
-        return Rename(item=self.item, old=self.new, new=self.old)
-
-    @property
-    def text(self) -> str:
-        """What an operator reads."""
-        return f"{self.old} is renamed to {self.new}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetSwitch:
-    """Set ``net.ipv6.conf.<device>.<name>``."""
-
-    item: str
-    device: str
-    name: str
-    old: str
-    new: str
-
-    def undo(self) -> SetSwitch:
-        """Back to the old value."""
-        return replace(self, old=self.new, new=self.old)
-
-    @property
-    def text(self) -> str:
-        """What an operator reads."""
-        return f"{self.name} {self.old} becomes {self.new}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetMtu:
-    """Set the MTU of an interface."""
-
-    item: str
-    device: str
-    old: int
-    new: int
-
-    def undo(self) -> SetMtu:
-        """Back to the old value."""
-        return replace(self, old=self.new, new=self.old)
-
-    @property
-    def text(self) -> str:
-        """What an operator reads."""
-        return f"MTU {self.old} becomes {self.new}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetUp:
-    """Bring an interface up, or down again."""
-
-    item: str
-    device: str
-    up: bool
-
-    def undo(self) -> SetUp:
-        """The other way round."""
-        return replace(self, up=not self.up)
-
-    @property
-    def text(self) -> str:
-        """What an operator reads."""
-        return "brought up" if self.up else "brought down"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetAddress:
-    """Add an address to an interface, or remove it."""
-
-    item: str
-    device: str
-    address: Address
-    present: bool
-
-    def undo(self) -> SetAddress:
-        """The other way round."""
-        return replace(self, present=not self.present)
-
-    @property
-    def text(self) -> str:
-        """What an operator reads."""
-        return f"{self.address} {'added' if self.present else 'removed'}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetRoute:
-    """Put a route in place of another to the same destination, or of none."""
-
-    item: str
-    old: KernelRoute | None
-    new: KernelRoute | None
-
-    def undo(self) -> SetRoute:
-        """The other way round."""
-        return replace(self, old=self.new, new=self.old)
-
-    @property
-    def text(self) -> str:
-        """What an operator reads."""
-        if self.new is None:
-            return "removed"
-        instead = f" instead of {self.old.gateway or self.old.device}" if self.old else ""
-        return f"via {self.new.gateway} dev {self.new.device}{instead}"
-
-
-Change = Rename | SetSwitch | SetMtu | SetUp | SetAddress | SetRoute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
