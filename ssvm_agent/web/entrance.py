@@ -32,8 +32,8 @@ from ssvm_agent.web.target import Target, parse_target
 
 _logger = logging.getLogger(__name__)
 
-# What aiohttp hands over from the socket at once; the bound of what is buffered for one body.
-_BODY_BUFFER_BYTES: Final = 1 << 18
+# Twice this is what may wait in memory of each body; more brought no speed (docs/http.md).
+_BODY_BUFFER_BYTES: Final = 128 << 10
 _BACKLOG: Final = 511
 _MAX_LINE_BYTES: Final = 8190
 # Metadata of an upload travels in a header.
