@@ -2,8 +2,8 @@
 """An object on its way into a directory: all its files appear there, or none.
 
 Blocking; the methods of one arrival are called in one thread. Every file grows under a temporary
-name beside its final one (requirements R13). Until all are there, an empty properties file keeps
-the directory out of lists; what was made is remembered, so that it can be taken back.
+name in the directory of the object (requirements R13). Until all are there, an empty properties
+file keeps the directory out of lists; what was made is remembered, so that it can be taken back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from ssvm_agent.host.files import rename_into_place
 from ssvm_agent.storage.errors import ConflictError
-from ssvm_agent.storage.layout import ImageKind, properties_name, temporary_name
+from ssvm_agent.storage.layout import ImageKind, properties_name, temporary_name, top_of
 from ssvm_agent.storage.paths import (
     is_plain_directory,
     is_plain_file,
@@ -42,6 +42,9 @@ class Arrival:
         kind: ImageKind, mark: bool, owner: str, job_id: str,
     ) -> None:  # fmt: skip
         self.directory = directory
+        # Two levels below its tree, where temporaries are swept at start.
+        depth = len(top_of(kind).parts) + 2
+        self._waiting = root.joinpath(*directory.parts[:depth])
         self._root = root
         self._files = files
         self._kind = kind
@@ -54,7 +57,7 @@ class Arrival:
     def temporary(self, number: int) -> Path:
         """Where a file grows."""
         name = temporary_name(self._owner, f"{self._job_id}-{number}")
-        return self._target(number).with_name(name)
+        return self._waiting / name
 
     def _target(self, number: int) -> Path:
         return self._root.joinpath(self.directory, self._files[number])

@@ -30,7 +30,7 @@ from ssvm_agent.storage.errors import (
     PathEscapeError,
     StorageError,
 )
-from ssvm_agent.storage.layout import ImageKind, parse_store_url
+from ssvm_agent.storage.layout import ImageKind, parse_store_url, parse_temporary
 from ssvm_agent.storage.properties import ImageProperties, read_file, render
 from ssvm_agent.storage.stores import Store
 from tests.fakes.machine import FakeClock
@@ -426,6 +426,28 @@ async def test_a_cancelled_copy_leaves_nothing(
     assert listed == {}
     assert tree(other_store) == BARE
     assert len(other_store.locks) == 0
+
+
+async def test_temporaries_grow_where_they_are_swept(
+    store: Store, other_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requirements R13: two levels below the tree, with owner and job."""
+    put(store, "snapshots/2/7/u/u.ovf", b"text")
+    put(store, "volumes/2/5/u/inner/x.vmdk", b"image data")
+    seen: list[Path] = []
+    real = FileCopy.open
+
+    def opened(self: FileCopy) -> None:
+        seen.append(self.target)
+        real(self)
+
+    monkeypatch.setattr(FileCopy, "open", opened)
+    await move(SNAPSHOT, store, "snapshots/2/7/u/u", other_store, "snapshots/2/8")
+    await move(VOLUME, store, "volumes/2/5/u", other_store, "volumes/2/6")
+    places = [str(path.parent.relative_to(other_store.root)) for path in seen]
+    assert places == ["snapshots/2/8", "volumes/2/6"]
+    owners = [parse_temporary(path.name) for path in seen]
+    assert {found.owner for found in owners if found} == {"s-1-VM"}
 
 
 async def test_a_store_that_hangs_ends_the_copy(
