@@ -11,7 +11,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +34,6 @@ from ssvm_agent.storage.layout import StoreUrl
 from ssvm_agent.storage.mounts import Mounter
 from ssvm_agent.storage.service import StoreService
 from ssvm_agent.storage.stores import Store
-from ssvm_agent.storage.sweeps import sweep_own_temporaries
 from ssvm_agent.storage.usage import UsageIndex
 from ssvm_agent.web.assembly import WebParts, open_web
 from ssvm_agent.web.recent_warnings import RecentWarnings
@@ -110,22 +108,11 @@ async def open_domain(machine: Machine) -> AsyncIterator[Executor[Services]]:
     the HTTP side, then the jobs, which keep what can be continued, then the stores.
     """
     settings, clock = machine.settings, machine.clock
-    started = clock.now()
     async with AsyncExitStack() as rooms:
         warnings = rooms.enter_context(_remembered_warnings())
-        ingest = await rooms.enter_async_context(
-            open_ingest(settings, clock=clock, owner=settings.name)
-        )
-
-        tasks = BackgroundTasks()
 
         def attached(store: Store) -> None:
             ingest.jobs.store_attached(store)
-            keep = {job.job_id for job in ingest.jobs.all()}
-            sweep = sweep_own_temporaries(
-                store, owner=settings.name, started=started, keep_jobs=keep
-            )
-            tasks.start(sweep, name="sweep", on_error=partial(_note_failed_sweep, store))
 
         stores = StoreService(
             mount_root=settings.mount_root,
@@ -135,8 +122,12 @@ async def open_domain(machine: Machine) -> AsyncIterator[Executor[Services]]:
             mounter=RoutingMounter(machine),
             on_attached=attached,
         )
+        # Jobs write their last to the stores when they stop, so the stores are let go after them.
         rooms.push_async_callback(stores.close)
-        await rooms.enter_async_context(tasks)
+        ingest = await rooms.enter_async_context(
+            open_ingest(settings, clock=clock, owner=settings.name)
+        )
+        tasks = await rooms.enter_async_context(BackgroundTasks())
         status = AgentStatus(
             settings=settings, clock=clock, link=machine.link_status, stores=stores,
             jobs=ingest.jobs, warnings=warnings,
@@ -198,7 +189,3 @@ async def _web_if_possible(
             log.event(_LOGGER, logging.ERROR, "no links and uploads: the HTTP side did not start",
                       reason=error.for_operators())  # fmt: skip
         yield web
-
-
-def _note_failed_sweep(store: Store, error: Exception) -> None:
-    log.event(_LOGGER, logging.WARNING, "sweep failed", store=store.ref.display, reason=error)

@@ -80,3 +80,12 @@ class PoolStuckError(PoolError):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, f"{name} does not respond, and all its threads wait for it")
+
+
+class PoolClosedError(PoolError):
+    """The pool takes no more work: its owner is being shut down."""
+
+    code = "pool-closed"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, f"{name} is being let go; nothing new is started")

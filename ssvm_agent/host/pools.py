@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from ssvm_agent.host.errors import PoolDeadlineError, PoolStuckError
+from ssvm_agent.host.errors import PoolClosedError, PoolDeadlineError, PoolStuckError
 
 T = TypeVar("T")
 
@@ -90,6 +90,7 @@ class WorkPool:
         Raises:
             PoolDeadlineError: The call was not done in time.
             PoolStuckError: All threads are stuck already; nothing was started.
+            PoolClosedError: The pool was closed; nothing was started.
         """
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
@@ -123,7 +124,7 @@ class WorkPool:
     def _submit(self, work: _Work) -> None:
         with self._lock:
             if self._closed:
-                raise PoolStuckError(self.name)
+                raise PoolClosedError(self.name)
             if self._stuck >= self.threads:
                 raise PoolStuckError(self.name)
             self._queued += 1

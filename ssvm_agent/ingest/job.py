@@ -101,6 +101,11 @@ class JobState:
     temporary_path: str
     install_path: str
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will happen to the job by itself."""
+        return self.state in {JobStatus.FINISHED, JobStatus.FAILED, JobStatus.ABORTED}
+
 
 @dataclass(slots=True, eq=False)
 class Job:

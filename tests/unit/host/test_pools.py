@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ssvm_agent.host.errors import PoolDeadlineError, PoolStuckError
+from ssvm_agent.host.errors import PoolClosedError, PoolDeadlineError, PoolStuckError
 from ssvm_agent.host.pools import WorkPool
 from tests.fakes.machine import until
 
@@ -120,7 +120,7 @@ async def test_a_closed_pool_refuses(pool: WorkPool) -> None:
     assert await pool.call(int, "5") == 5
     pool.close()
     pool.close()
-    with pytest.raises(PoolStuckError):
+    with pytest.raises(PoolClosedError):
         await pool.call(int, "5")
 
 
