@@ -7,6 +7,7 @@ import base64
 import gzip
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,22 @@ async def test_a_small_template_is_downloaded_in_the_first_answer(
     assert answer.error_string is not None
     assert answer.error_string.startswith("Install completed successfully at ")
     assert answer.ovf_information is None
+
+
+async def test_a_download_that_will_take_long_is_answered_at_once(
+    rig: Rig, origin: HostileOrigin, store: Path
+) -> None:
+    """storage-commands.md 11.1: the answer need not wait for what will not come in time."""
+    started = time.monotonic()
+    url = origin.serve(
+        "/i.raw",
+        Behaviour(body=bytes(2 * MIB), content_length=str(1 << 30), stall_after=2 * MIB),
+    )
+    answer = await download(rig, store, url, max_download_size_in_bytes=2 << 30)
+    assert answer.download_status == DownloadStatus.DOWNLOAD_IN_PROGRESS
+    assert answer.job_id
+    assert time.monotonic() - started < 2
+    await progress(rig, store, url, RequestType.ABORT, answer.job_id)
 
 
 async def test_polls_abort_and_purge(rig: Rig, origin: HostileOrigin, store: Path) -> None:
