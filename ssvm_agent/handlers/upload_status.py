@@ -51,7 +51,11 @@ def _answer(upload: Upload) -> UploadStatusAnswer:
                 virtual_size=result.virtual_size_bytes,
                 physical_size=result.physical_size_bytes,
                 install_path=result.install_path,
-                ovf_information=ovf_information(result.ovf) if result.ovf else None,
+                ovf_information=(
+                    ovf_information(result.ovf, result.disks, result.directory)
+                    if result.ovf
+                    else None
+                ),
             )
         case _:
             assert_never(upload.state)

@@ -14,11 +14,11 @@ from http import HTTPStatus
 from typing import Final
 
 from ssvm_agent.masking import Secret
+from ssvm_agent.sealed import SealVersion
 from ssvm_agent.web.errors import UploadRefusedError
 from ssvm_agent.web.upload_crypto import (
     MAX_METADATA_CHARS,
     MetadataError,
-    MetadataVersion,
     decrypt_metadata,
     parse_expiry,
     signed_url,
@@ -52,7 +52,7 @@ class Grant:
     content_length: int
     signed_url: str
     signed_until: datetime
-    encryption: MetadataVersion
+    encryption: SealVersion
 
 
 def upload_request(uuid: str, headers: Mapping[str, str]) -> UploadRequest:
@@ -156,7 +156,7 @@ def _expiry(text: str) -> datetime:
         raise _bad("request not valid anymore.", detail=f"expires {text[:60]!r}") from error
 
 
-def _metadata(key: Secret, request: UploadRequest) -> tuple[UploadMetadata, MetadataVersion]:
+def _metadata(key: Secret, request: UploadRequest) -> tuple[UploadMetadata, SealVersion]:
     try:
         text, encryption = decrypt_metadata(key, request.metadata)
         metadata = parse_metadata(text)

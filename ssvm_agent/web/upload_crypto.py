@@ -14,24 +14,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Iterable
 from datetime import datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ssvm_agent.masking import Secret
+from ssvm_agent.sealed import SealedTextError, SealVersion, open_sealed, seal
 from ssvm_agent.web.errors import WebError
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.ciphers import Cipher, modes
-
-_V2_IV_BYTES: Final = 12
-_V2_TAG_BYTES: Final = 16
-_V1_SALT_BYTES: Final = 8
-_V1_ITERATIONS: Final = 1000
-_DES_BLOCK_BYTES: Final = 8
 # A real metadata text has about 1 KiB; this bounds the work an unsigned text could cause.
 MAX_METADATA_CHARS: Final = 64 << 10
 
@@ -40,13 +31,6 @@ class MetadataError(WebError):
     """A metadata text cannot be opened with this key."""
 
     code = "upload-metadata"
-
-
-class MetadataVersion(StrEnum):
-    """How a metadata text was encrypted."""
-
-    V1 = "PBEWithMD5AndDES"
-    V2 = "AES-256-GCM"
 
 
 def sign(key: Secret, *, metadata: str, url: str, expires: str) -> str:
@@ -84,22 +68,10 @@ def parse_expiry(text: str) -> datetime:
 
 def encrypt_metadata(key: Secret, plaintext: str, *, iv: bytes) -> str:
     """A V2 metadata text. ``iv`` has 12 bytes and is never used twice with one key."""
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    sealed = AESGCM(_v2_key(key)).encrypt(iv, plaintext.encode(), None)
-    return base64.b64encode(iv + sealed).decode("ascii")
+    return seal(key, plaintext, iv=iv)
 
 
-def encrypt_metadata_v1(key: Secret, plaintext: str, *, salt: bytes) -> str:
-    """A V1 metadata text, as servers before 4.18 write it. ``salt`` has 8 bytes."""
-    data = plaintext.encode()
-    padding = _DES_BLOCK_BYTES - len(data) % _DES_BLOCK_BYTES
-    encryptor = _v1_cipher(key, salt).encryptor()
-    sealed = encryptor.update(data + bytes([padding]) * padding) + encryptor.finalize()
-    return base64.b64encode(salt + sealed).decode("ascii")
-
-
-def decrypt_metadata(key: Secret, text: str) -> tuple[str, MetadataVersion]:
+def decrypt_metadata(key: Secret, text: str) -> tuple[str, SealVersion]:
     """The JSON inside a metadata text and the encryption that was used: V2 is tried before V1.
 
     Raises:
@@ -108,18 +80,9 @@ def decrypt_metadata(key: Secret, text: str) -> tuple[str, MetadataVersion]:
     if len(text) > MAX_METADATA_CHARS:
         raise MetadataError("The metadata is too long.", detail=f"{len(text)} characters")
     try:
-        sealed = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise MetadataError("The metadata is not Base64.") from error
-    for version, opened in ((MetadataVersion.V2, _open_v2), (MetadataVersion.V1, _open_v1)):
-        plaintext = opened(key, sealed)
-        if plaintext is None:
-            continue
-        try:
-            return plaintext.decode("utf-8"), version
-        except UnicodeDecodeError:
-            continue
-    raise MetadataError("The metadata was not made with the key of this cloud.")
+        return open_sealed(key, text)
+    except SealedTextError as error:
+        raise MetadataError(f"The metadata {error.message}") from error
 
 
 def _mac(key: Secret, metadata: str, url: str, expires: str) -> bytes:
@@ -132,43 +95,3 @@ def _decode_signature(signature: str) -> bytes:
         return base64.b64decode(signature, validate=True)
     except (binascii.Error, ValueError):
         return b""
-
-
-def _v2_key(key: Secret) -> bytes:
-    return hashlib.sha256(key.reveal().encode()).digest()
-
-
-def _open_v2(key: Secret, sealed: bytes) -> bytes | None:
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    if len(sealed) < _V2_IV_BYTES + _V2_TAG_BYTES:
-        return None
-    try:
-        return AESGCM(_v2_key(key)).decrypt(sealed[:_V2_IV_BYTES], sealed[_V2_IV_BYTES:], None)
-    except InvalidTag:
-        return None
-
-
-def _open_v1(key: Secret, sealed: bytes) -> bytes | None:
-    salt, body = sealed[:_V1_SALT_BYTES], sealed[_V1_SALT_BYTES:]
-    if not body or len(body) % _DES_BLOCK_BYTES:
-        return None
-    decryptor = _v1_cipher(key, salt).decryptor()
-    padded = decryptor.update(body) + decryptor.finalize()
-    padding = padded[-1]
-    if not 1 <= padding <= _DES_BLOCK_BYTES or padded[-padding:] != bytes([padding]) * padding:
-        return None
-    return padded[:-padding]
-
-
-def _v1_cipher(key: Secret, salt: bytes) -> Cipher[modes.CBC]:
-    """DES-CBC with key and IV from 1000 rounds of MD5 (PKCS#5 version 1)."""
-    from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
-    from cryptography.hazmat.primitives.ciphers import Cipher, modes
-
-    digest = hashlib.md5(key.reveal().encode() + salt, usedforsecurity=False).digest()
-    for _ in range(_V1_ITERATIONS - 1):
-        digest = hashlib.md5(digest, usedforsecurity=False).digest()
-    # Single DES is triple DES with three equal keys.
-    return Cipher(TripleDES(digest[:8] * 3), modes.CBC(digest[8:]))

@@ -124,6 +124,8 @@ class PipelineUpload:
             virtual_size_bytes=installed.virtual_size_bytes,
             physical_size_bytes=installed.physical_size_bytes,
             ovf=installed.ovf,
+            disks=installed.disks,
+            directory=self.store.root / self.directory,
         )
 
 

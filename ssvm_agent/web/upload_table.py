@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final
 
 from ssvm_agent.images.ovf import OvfFacts
+from ssvm_agent.images.ovf_disks import DataDisk
 from ssvm_agent.ingest.progress import Progress
 from ssvm_agent.web.errors import UploadRefusedError
 
@@ -40,12 +42,21 @@ class UploadState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadResult:
-    """What a completed upload left in the store."""
+    """What a completed upload left in the store.
+
+    Attributes:
+        install_path: Relative to the store's root.
+        ovf: What the OVF says, for OVA templates; not remembered over a restart.
+        disks: Its disks.
+        directory: Where the OVA was unpacked, absolute.
+    """
 
     install_path: str
     virtual_size_bytes: int
     physical_size_bytes: int
     ovf: OvfFacts | None = None
+    disks: tuple[DataDisk, ...] = ()
+    directory: Path = Path()
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
