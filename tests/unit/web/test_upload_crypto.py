@@ -5,13 +5,12 @@ from datetime import UTC, datetime
 import pytest
 
 from ssvm_agent.masking import Secret
+from ssvm_agent.sealed import SealVersion, seal_v1
 from ssvm_agent.web.upload_crypto import (
     MAX_METADATA_CHARS,
     MetadataError,
-    MetadataVersion,
     decrypt_metadata,
     encrypt_metadata,
-    encrypt_metadata_v1,
     parse_expiry,
     sign,
     signed_url,
@@ -29,11 +28,11 @@ SIGNATURE = "7Gd5mL5t29yX9ACbfhn5wm/myvg="
 def test_metadata_is_encrypted_as_the_vectors_say() -> None:
     """storage-commands.md 5.3, test vectors."""
     assert encrypt_metadata(KEY, PLAIN, iv=bytes(range(12))) == V2
-    assert encrypt_metadata_v1(KEY, PLAIN, salt=bytes(range(1, 9))) == V1
+    assert seal_v1(KEY, PLAIN, salt=bytes(range(1, 9))) == V1
 
 
-@pytest.mark.parametrize(("text", "version"), [(V2, MetadataVersion.V2), (V1, MetadataVersion.V1)])
-def test_metadata_of_both_versions_is_opened(text: str, version: MetadataVersion) -> None:
+@pytest.mark.parametrize(("text", "version"), [(V2, SealVersion.V2), (V1, SealVersion.V1)])
+def test_metadata_of_both_versions_is_opened(text: str, version: SealVersion) -> None:
     """storage-commands.md 5.3: V2, then V1."""
     assert decrypt_metadata(KEY, text) == (PLAIN, version)
 
