@@ -48,12 +48,16 @@ class Decision:
     Attributes:
         changes: In the order they are made.
         impossible: Item to reason, for what the machine at hand cannot be.
+        left_alone: Item to reason, for what has to stay as it is.
+        notes: What an operator should look at, as sentences.
         present: Items that are as wanted already.
         owned: What is ours once the changes are made.
     """
 
     changes: tuple[Change, ...]
     impossible: Mapping[str, str]
+    left_alone: Mapping[str, str]
+    notes: tuple[str, ...]
     present: tuple[str, ...]
     owned: Owned
 
@@ -82,6 +86,8 @@ class _Decider:
         self._without = without
         self._changes: list[Change] = []
         self._impossible: dict[str, str] = {}
+        self._left_alone: dict[str, str] = {}
+        self._notes: list[str] = []
         self._items: list[str] = []
 
     def decide(self) -> Decision:
@@ -96,10 +102,14 @@ class _Decider:
         self._drop_routes(routes)
         for route in routes:
             self._route(route)
-        touched = {change.item for change in self._changes} | set(self._impossible)
+        touched = {change.item for change in self._changes} | {
+            *self._impossible, *self._left_alone
+        }  # fmt: skip
         return Decision(
             changes=tuple(self._changes),
             impossible=self._impossible,
+            left_alone=self._left_alone,
+            notes=tuple(self._notes),
             present=tuple(name for name in dict.fromkeys(self._items) if name not in touched),
             owned=Owned(
                 addresses=wanted,
@@ -129,8 +139,13 @@ class _Decider:
                         else f"there is no interface {nic.name}"
                     )  # fmt: skip
                 else:
-                    # A wrong hardware address in the text must not cost the network.
                     found[nic.name] = link
+                    if nic.mac is not None:
+                        # A wrong hardware address in the text must not cost the network.
+                        self._notes.append(
+                            f"no interface has the hardware address {nic.mac} of {nic.name};"
+                            f" the one of this name was taken"
+                        )
         self._rename(found)
         return found
 
@@ -210,12 +225,12 @@ class _Decider:
             return
         if any(not one.gateway and one.device for one in same):
             # R10: a connected network is never routed away.
-            self._impossible[item] = "the network is connected; no route is made over it"
+            self._left_alone[item] = "the network is connected; no route is made over it"
             return
         priority = _IPV6_PRIORITY if route.destination.version == 6 else 0
         rival = next((one for one in same if one.priority == priority), None)
         if rival is not None and not rival.device:
-            self._impossible[item] = "a route with several next hops is there; it was left alone"
+            self._left_alone[item] = "a route with several next hops is there; it was left alone"
             return
         new = KernelRoute(
             destination=route.destination, gateway=route.via, device=route.dev, priority=priority

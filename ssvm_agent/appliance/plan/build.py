@@ -70,7 +70,7 @@ class _Builder:
             routes=self._routes(by_name, public),
             sshd_listen=str(ssh.address.ip) if ssh.address is not None else "",
             sshd_device=ssh_device,
-            ntp_servers=self._list("ntpserverlist"),
+            ntp_servers=self._ntp_servers(),
             firewall=base_rules(devices, ssh_device),
             firewall6=base_rules6(devices, ssh_device),
             services_enabled=_SERVICES_ENABLED,
@@ -186,6 +186,13 @@ class _Builder:
                 self._odd(f"{key} is no IP address; it is not used as a name server")
         return tuple(dict.fromkeys(servers))
 
+    def _ntp_servers(self) -> tuple[str, ...]:
+        names = self._list("ntpserverlist")
+        servers = tuple(name for name in names if _HOSTNAME.fullmatch(name) or _is_address(name))
+        if servers != names:
+            self._odd("ntpserverlist holds something that is no name and no address")
+        return servers
+
     def _list(self, key: str) -> tuple[str, ...]:
         return tuple(part for part in (self._boot.get(key) or "").split(",") if part)
 
@@ -283,6 +290,14 @@ class _Builder:
 
     def _odd(self, sentence: str) -> None:
         self._oddities.append(sentence)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_ipv4(text: str) -> bool:
