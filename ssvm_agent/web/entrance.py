@@ -163,7 +163,8 @@ class Entrance:
             server.close()
         if self._server is not None:
             self._server.pre_shutdown()
-            await self._server.shutdown(deadline_s)
+            # It waits twice: for handlers to end by themselves, then for those it cancelled.
+            await self._server.shutdown(deadline_s / 2)
         self._sockets.clear()
         self._server = None
 

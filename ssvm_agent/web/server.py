@@ -213,8 +213,9 @@ class WebServices:
 
     async def stop(self, deadline_s: float) -> None:
         """Accept nothing more, give transfers this long to end, and let everything go."""
-        for entrance in (self._public, self._proxied):
-            await entrance.stop(deadline_s)
+        async with asyncio.TaskGroup() as group:
+            for entrance in (self._public, self._proxied):
+                group.create_task(entrance.stop(deadline_s))
         await self._stack.aclose()
         await self._upload_file.save(self.uploads.to_document())
         self.downloads.close()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ from ssvm_agent.messages.upload import (
     UploadStatusAnswer,
     UploadStatusCommand,
 )
+from tests.fixtures import hostile_images
 from tests.net.web.rig import Order, Rig, post
 from tests.net.web.test_uploads import qcow2, start_half, until
 
@@ -259,3 +261,56 @@ async def test_without_an_http_side_commands_say_so(builtin: Rig) -> None:
     answer = await upload_status.handle(command, bare)
     assert isinstance(answer, UploadStatusAnswer)
     assert answer.status == BrowserUploadStatus.UNKNOWN
+
+
+async def test_an_uploaded_ova_tells_its_disks(builtin: Rig) -> None:
+    """storage-commands.md 5.6: ovfInformationTO."""
+    order = Order(rig=builtin, metadata={"imageFormat": "OVA"})
+    reply = await post(
+        f"{builtin.http}/upload/{order.uuid}", order, hostile_images.ova(), name="vm.ova"
+    )
+    assert (reply.status, reply.text) == (200, "upload successful.")
+    answer = await ask(builtin, order.uuid)
+    assert answer.ovf_information is not None
+    (disk,) = answer.ovf_information.disks or []
+    assert disk.path == str(builtin.data / "template/tmpl/2/205/disk1.vmdk")
+    assert disk.virtual_size == 10 << 20
+
+
+@pytest.mark.parametrize(
+    ("image_format", "kind", "name"),
+    [("ISO", "TEMPLATE", None), ("QCOW2", "VOLUME", ".qcow2")],
+)
+async def test_names_and_properties_of_uploads(
+    builtin: Rig, image_format: str, kind: str, name: str | None
+) -> None:
+    """storage-commands.md 5.5 end, 6.4."""
+    volume = kind == "VOLUME"
+    content = hostile_images.iso() if image_format == "ISO" else qcow2()
+    directory = "volumes/2/77" if volume else "template/tmpl/2/205"
+    order = Order(
+        rig=builtin,
+        metadata={
+            "imageFormat": image_format,
+            "type": kind,
+            "absolutePath": directory,
+            "checksum": hashlib.md5(content).hexdigest(),
+        },
+    )
+    reply = await post(f"{builtin.http}/upload/{order.uuid}", order, content)
+    assert (reply.status, reply.text) == (200, "upload successful.")
+    answer = await ask(builtin, order.uuid)
+    assert answer.install_path is not None
+    assert answer.install_path.endswith(name or f"/{order.uuid}.iso")
+    properties = "volume.properties" if volume else "template.properties"
+    text = (builtin.data / directory / properties).read_text()
+    assert f"uniquename={order.entity_id}-2-upload" in text
+    assert ("checksum=" in text) is volume
+
+
+async def test_a_wrong_checksum_is_refused(builtin: Rig) -> None:
+    order = Order(rig=builtin, metadata={"checksum": "{SHA-256}" + "0" * 64})
+    reply = await post(f"{builtin.http}/upload/{order.uuid}", order, qcow2())
+    assert reply.status == 500
+    assert "didn't match the given value" in reply.text
+    assert builtin.leftovers() == []

@@ -157,3 +157,22 @@ async def test_descriptors_and_connections_come_back_after_a_storm(tight: Rig) -
     assert [name for name in tight.leftovers() if name.startswith("template")] == []
     last = Order(rig=tight, entity_id=999)
     assert (await post(f"{tight.http}/upload/{last.uuid}", last, qcow2())).status == 200
+
+
+async def test_a_stop_cuts_what_does_not_end(tight: Rig) -> None:
+    path = await tight.publish(bytes(64 << 20))
+    _, writer = await asyncio.open_connection("127.0.0.1", tight.http_port, limit=1024)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    order = Order(rig=tight)
+    upload = await start_half(tight, order)
+    await until(lambda: tight.web.downloads.running != ())
+    began = asyncio.get_running_loop().time()
+    await tight.web.stop(0.2)
+    assert asyncio.get_running_loop().time() - began < 2
+    entry = tight.web.uploads.find(order.uuid)
+    assert entry is not None
+    assert entry.state is UploadState.ERROR
+    assert tight.leftovers() == [name for name in tight.leftovers() if name.startswith("volumes")]
+    for each in (writer, upload):
+        each.close()
+    await tight.web.start()
