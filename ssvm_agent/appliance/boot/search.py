@@ -12,6 +12,7 @@ after a reboot from inside, where no host writes anything, and never mistaken fo
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -81,9 +82,15 @@ class BootIdentity:
 
 @dataclass(slots=True)
 class BootMemory:
-    """Remembers on disk which text was used in which boot; holds a digest, never the text."""
+    """Remembers on disk which text was used in which boot; holds a digest, never the text.
+
+    Attributes:
+        path: The file.
+        keeps: Whether anything is written; somebody who only looks leaves no trace.
+    """
 
     path: Path
+    keeps: bool = True
 
     def was_used_in(self, boot_id: str, text: str) -> bool:
         """Whether this very text was taken in this very boot."""
@@ -100,6 +107,8 @@ class BootMemory:
 
     def remember(self, boot_id: str, text: str, channel: str) -> None:
         """Note that this text was taken in this boot."""
+        if not self.keeps:
+            return
         record = {"boot_id": boot_id, "channel": channel, "sha256": _digest(text)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(self.path, json.dumps(record).encode(), mode=0o600)
@@ -139,9 +148,11 @@ class Search:
             for channel in self.channels:
                 found = await self._ask(channel)
                 if found is not None and not found.is_old:
-                    await self.pool.call(
-                        self.memory.remember, self.identity.boot_id, found.text, found.channel
-                    )
+                    # A full disk must not keep a text from being used.
+                    with contextlib.suppress(OSError):
+                        await self.pool.call(
+                            self.memory.remember, self.identity.boot_id, found.text, found.channel
+                        )
                     return found
                 old = old or found
             if self.clock.monotonic() >= deadline:
