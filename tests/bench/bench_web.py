@@ -179,12 +179,17 @@ async def web(folder: Path, scale: float) -> AsyncIterator[Measurement]:
             yield await _memory(it, folder, size)
 
 
-async def _out(it: _Web, nginx: _Nginx, root: Path, size: int) -> AsyncIterator[Measurement]:
-    file = it.rig.store / "volumes/2/1/file.bin"
+def _fill(file: Path, size: int) -> None:
     file.parent.mkdir(parents=True)
     with file.open("wb") as out:
         for _ in range(size // MIB):
             out.write(os.urandom(MIB))
+
+
+async def _out(it: _Web, nginx: _Nginx, root: Path, size: int) -> AsyncIterator[Measurement]:
+    file = it.rig.store / "volumes/2/1/file.bin"
+    # In a thread: the simulated server, in this process, must go on answering pings.
+    await asyncio.to_thread(_fill, file, size)
     os.link(file, root / "file.bin")
     path = await it.publish("volumes/2/1/file.bin")
     yard = f"{it.rig.site.base_url}/file.bin"
