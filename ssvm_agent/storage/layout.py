@@ -189,8 +189,6 @@ def check_relative(path: str, *, strip_slash: bool = False) -> PurePosixPath:
         raw = path.encode()
     except UnicodeEncodeError as error:
         raise PathEscapeError("The path is not valid text") from error
-    if not path.strip():
-        raise PathEscapeError("The path is empty")
     if any(unicodedata.category(char) == "Cc" for char in path):
         raise PathEscapeError("The path has control characters in it")
     if path.startswith("/"):
@@ -200,7 +198,7 @@ def check_relative(path: str, *, strip_slash: bool = False) -> PurePosixPath:
     pure = PurePosixPath(path)
     if ".." in pure.parts:
         raise PathEscapeError("The path leaves its store")
-    if not pure.parts:
+    if not pure.parts or str(pure).isspace():
         raise PathEscapeError("The path is empty")
     return pure
 
