@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from ssvm_agent import __version__
 from ssvm_agent.app.exits import ExitCode
-from ssvm_agent.cli import boot, commands, config, demo, frames, inspect, run, status
+from ssvm_agent.cli import boot, commands, config, demo, frames, inspect, orphans, run, status
 from ssvm_agent.errors import AgentError, ConfigError
 
 _DESCRIPTION: Final = "The agent inside the Secondary Storage VM of an Apache CloudStack cloud."
@@ -66,7 +66,9 @@ def build(*, demo_wanted: bool = False) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ssvm-agent {__version__}")
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    modules: tuple[_Subcommand, ...] = (run, status, config, boot, commands, frames, inspect)
+    modules: tuple[_Subcommand, ...] = (
+        run, status, config, boot, commands, frames, inspect, orphans,
+    )  # fmt: skip
     for module in modules:
         module.add(subcommands)
     demo.add(subcommands, wanted=demo_wanted)
