@@ -82,6 +82,8 @@ class Files:
         path = self._root / wish.path.relative_to("/")
         try:
             saved = self._save(wish.item, path)
+            if not dry_run:
+                _sweep(path)
             wanted = wish.render(self._content(path))
             if wanted is None:
                 return Item(name=wish.item, status=Status.UNCHANGED, reason="left as it is"), None
@@ -150,6 +152,12 @@ class Files:
         if saved.link is None and saved.mode != mode:
             return f"its mode was {saved.mode:o}"
         return ""
+
+
+def _sweep(path: Path) -> None:
+    """Remove what an apply that was killed left beside the file; no other one is running."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def _make_directories(path: Path, mode: int) -> None:

@@ -34,7 +34,7 @@ from ssvm_agent.appliance.apply.request import Request, Tools
 from ssvm_agent.errors import AgentError
 
 # Switches learn where an address is, neighbours answer, duplicate detection ends.
-_SETTLE_S: Final = 20.0
+_SETTLE_S: Final = 15.0
 _POLL_S: Final = 1.0
 _PASSES: Final = 4
 
