@@ -39,6 +39,7 @@ def agent_settings(
         "state_dir": str(folder / "state"),
         "appliance": "recording",
         "publish": "builtin",
+        "public": {"listen": ["127.0.0.1"], "http_port": 0, "https_port": 0},
         "networks": {
             "private_device": "none1",
             "private_address": "10.1.34.20",
