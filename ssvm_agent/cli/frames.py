@@ -52,8 +52,6 @@ def add(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _translate(lines: Iterable[str], translate: Callable[[str], str]) -> int:
     failed = False
     for line in lines:
-        if not line.strip():
-            continue
         try:
             print(translate(line.strip()))
         except AgentError as error:

@@ -65,8 +65,8 @@ def test_lines_are_translated_one_by_one_and_a_bad_one_is_told_at_the_end(
     text = f"{good}\n\nnot hex\n{good.upper()}\n"
     code, lines = _run("decode", text, monkeypatch, capsys)
     assert code == 1
-    assert [sorted(line) == ["error"] for line in lines] == [False, True, False]
-    assert lines[1] == {"error": "The line is not hex."}
+    assert [sorted(line) == ["error"] for line in lines] == [False, True, True, False]
+    assert lines[2] == {"error": "The line is not hex."}
 
 
 def test_all_good_is_exit_code_0(
