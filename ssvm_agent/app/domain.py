@@ -25,6 +25,7 @@ from ssvm_agent.errors import AgentError
 from ssvm_agent.handlers import catalogue
 from ssvm_agent.handlers.base import REGISTRY, LinkControl, Services
 from ssvm_agent.host.clock import Clock
+from ssvm_agent.host.outside import OutsideRunner
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.run import Runner
 from ssvm_agent.host.tasks import BackgroundTasks
@@ -71,8 +72,10 @@ class RoutingMounter(Mounter):
     """Makes the route to a store before mounting it (storage-commands.md 3.1 step 1)."""
 
     def __init__(self, machine: Machine) -> None:
-        deadline_s = machine.settings.mount_timeout_s
-        super().__init__(machine.runner, machine.disk, mount_deadline_s=deadline_s)
+        settings, runner = machine.settings, machine.runner
+        if settings.mounts_outside:
+            runner = OutsideRunner(runner)
+        super().__init__(runner, machine.disk, mount_deadline_s=settings.mount_timeout_s)
         self._appliance = machine.appliance
 
     async def mount(

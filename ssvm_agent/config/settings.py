@@ -315,6 +315,9 @@ class Settings:
     mount_root: Path = setting(
         Path("/mnt/SecStorage"), "directory below which stores are mounted", check=convert.absolute
     )
+    mounts_outside: bool = setting(
+        False, "mount through the service manager, for a unit with a mount namespace of its own"
+    )
     mount_timeout_s: float = setting(
         90.0,
         "deadline of a mount",
