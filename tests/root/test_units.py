@@ -252,8 +252,8 @@ class Machine:
         return report
 
     def remove(self) -> None:
-        for argv in (["umount", self.root], ["ip", "netns", "delete", self.space]):
-            subprocess.run(argv, check=False, capture_output=True)
+        for argv in (f"umount {self.root}", f"ip netns delete {self.space}"):
+            subprocess.run(argv.split(), check=False, capture_output=True)
 
 
 @pytest.fixture(name="machine", scope="module")
