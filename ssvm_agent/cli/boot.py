@@ -58,7 +58,7 @@ def add(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         )  # fmt: skip
         action.set_defaults(handle=handle)
     apply.add_argument(
-        "--root", type=Path, default=Path("/"), metavar="DIR",
+        "--root", type=_resolved, default=Path("/"), metavar="DIR",
         help="write the files below DIR; the running machine is left alone",
     )  # fmt: skip
     apply.add_argument(
@@ -70,6 +70,10 @@ def add(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="one part of the boot only (default: %(default)s)",
     )  # fmt: skip
     apply.add_argument("--dry-run", action="store_true", help="compare only")
+
+
+def _resolved(text: str) -> Path:
+    return Path(text).resolve()
 
 
 def show_text(options: argparse.Namespace) -> int:
@@ -135,7 +139,7 @@ async def _apply(options: argparse.Namespace) -> dict[str, Any]:
     from ssvm_agent.appliance.boot.search import BootIdentity
     from ssvm_agent.appliance.plan.build import build_plan
 
-    is_ours = options.root.resolve() == Path("/")
+    is_ours = options.root == Path("/")
     obtained = await _obtain(options, keep=is_ours and not options.dry_run)
     boot = bootargs.parse(obtained.found.text)
     request = Request(
@@ -147,7 +151,7 @@ async def _apply(options: argparse.Namespace) -> dict[str, Any]:
     )
     source = _source(options)
     tools = Tools(
-        root=options.root.resolve(),
+        root=options.root,
         runner=source.runner,
         pool=source.pool,
         clock=source.clock,
