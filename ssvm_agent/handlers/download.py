@@ -30,7 +30,13 @@ from ssvm_agent.ingest.urls import HTTP_SCHEMES, SourceUrl, parse_url
 from ssvm_agent.masking import Secret
 from ssvm_agent.messages.download import DownloadAnswer, DownloadCommand, DownloadProgressCommand
 from ssvm_agent.messages.names import DownloadStatus, RequestType
-from ssvm_agent.storage.layout import ImageKind, check_relative, parse_store_url
+from ssvm_agent.storage.layout import (
+    ImageKind,
+    check_depth,
+    check_relative,
+    parse_store_url,
+    top_of,
+)
 from ssvm_agent.storage.stores import StoreRef
 
 # storage-commands.md 11.1: short downloads are already DOWNLOADED in the first answer. Whether one
@@ -40,6 +46,8 @@ _LOOK_S: Final = 0.25
 _LOOKS: Final = round(_FIRST_ANSWER_S / _LOOK_S)
 _ANSWER_DEADLINE_S: Final = 30.0
 _UNPACK_DEADLINE_S: Final = 3600.0
+# Account and id: nothing above the directory of one image is installed into (requirements S8).
+_OBJECT: Final = 2
 
 _STATUS: Final = {
     JobStatus.NOT_STARTED: DownloadStatus.NOT_DOWNLOADED,
@@ -126,7 +134,7 @@ def _order(command: DownloadCommand, services: Services) -> JobOrder:
     Raises:
         AgentError: With the text the user shall read.
     """
-    kind = ImageKind(command.resource_type or ImageKind.TEMPLATE)
+    kind = _kind(command.resource_type)
     if not command.url:
         # Compat: storage-commands.md 4.3
         raise BadUrlError(
@@ -136,17 +144,27 @@ def _order(command: DownloadCommand, services: Services) -> JobOrder:
     if not command.name:
         raise IngestError("Invalid Name")
     ref = store_ref(command.store)
-    directory = str(check_relative(command.install_path or "", strip_slash=True))
+    directory = check_relative(command.install_path or "", strip_slash=True)
+    check_depth(directory, top_of(kind), _OBJECT)
     urls = tuple(parse_url(text) for text in command.url.split("\n") if text.strip())
     if len(urls) != 1 and (kind is not ImageKind.SNAPSHOT or not _all_http(urls)):
         raise BadUrlError("URI is incorrect: several URLs are for snapshots over http only")
-    make_spec = _SpecMaker(command, services, ref=ref, kind=kind, directory=directory, urls=urls)
+    make_spec = _SpecMaker(
+        command, services, ref=ref, kind=kind, directory=str(directory), urls=urls
+    )
     return JobOrder(
-        key=JobKey(store=store_key(parse_store_url(ref.url)), directory=directory),
+        key=JobKey(store=store_key(parse_store_url(ref.url)), directory=str(directory)),
         kind=kind,
         fingerprint=hashlib.sha256(command.url.encode()).hexdigest(),
         make_spec=make_spec,
     )
+
+
+def _kind(resource_type: str | None) -> ImageKind:
+    try:
+        return ImageKind(resource_type or ImageKind.TEMPLATE)
+    except ValueError:
+        raise IngestError(f"There is no resource type {resource_type!r:.40}") from None
 
 
 def _all_http(urls: tuple[SourceUrl, ...]) -> bool:
