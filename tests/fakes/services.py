@@ -93,11 +93,12 @@ class Rig:
 
 
 @asynccontextmanager
-async def handler_rig(root: Path) -> AsyncIterator[Rig]:
+async def handler_rig(root: Path, download: DownloadSettings | None = None) -> AsyncIterator[Rig]:
     """A rig below a directory; the stores are plain directories (``file:///…``)."""
+    download = download or DownloadSettings(allow_loopback_sources=True)
     settings = Settings(
         guid="s-1-VM", zone="1", name="s-1-VM", conf_dir=root / "conf", state_dir=root / "state",
-        mount_root=root / "mnt", download=DownloadSettings(allow_loopback_sources=True),
+        mount_root=root / "mnt", download=download,
     )  # fmt: skip
     disk = WorkPool("test disk")
     state = AgentState(settings.agent_properties, settings.resource_class)
