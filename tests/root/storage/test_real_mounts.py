@@ -97,8 +97,6 @@ async def test_a_directory_bound_over_the_store_is_not_taken_for_it(
 
 async def test_an_error_of_the_program_is_told(service: StoreService, runner: TmpfsRunner) -> None:
     runner.options = "no-such-option"
-    with pytest.raises(
-        Exception, match=r"Unable to mount 10\.1\.1\.5:/export"
-    ) as caught:
+    with pytest.raises(Exception, match=r"Unable to mount 10\.1\.1\.5:/export") as caught:
         await service.open(REF)
     assert "tmpfs" in str(caught.value) or "wrong fs type" in str(caught.value)
