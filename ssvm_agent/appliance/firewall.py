@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
+from ssvm_agent.appliance.plan.filter import NEW_TCP, SSH_PORT
 from ssvm_agent.host.run import Runner
 
 Network = IPv4Network | IPv6Network
 
 _PUBLIC_PORTS: Final = (80, 443)
-_SSH_PORT: Final = 3922
 # Waits for the lock of the filter shorter than for the program.
 _LOCK_WAIT_S: Final = 10
 _DEADLINE_S: Final = 20.0
-_NEW_TCP: Final = ("-p", "tcp", "-m", "state", "--state", "NEW", "-m", "tcp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +45,13 @@ def machine_rules(*, public_device: str, private_device: str) -> tuple[Rule, ...
     """What every secondary storage VM has: SSH inside, HTTP outside, no HTTP into the inside."""
     ssh = Rule(
         chain="INPUT",
-        match=("-i", private_device, *_NEW_TCP, "--dport", str(_SSH_PORT), "-j", "ACCEPT"),
+        match=("-i", private_device, *NEW_TCP, "--dport", str(SSH_PORT), "-j", "ACCEPT"),
         top=True,
     )
     public = (
         Rule(
             chain="INPUT",
-            match=("-i", public_device, *_NEW_TCP, "--dport", str(port), "-j", "ACCEPT"),
+            match=("-i", public_device, *NEW_TCP, "--dport", str(port), "-j", "ACCEPT"),
             top=True,
         )
         for port in _PUBLIC_PORTS
@@ -60,7 +59,7 @@ def machine_rules(*, public_device: str, private_device: str) -> tuple[Rule, ...
     inside = (
         Rule(
             chain="OUTPUT",
-            match=("-o", private_device, *_NEW_TCP, "--dport", str(port), "-j", "REJECT"),
+            match=("-o", private_device, *NEW_TCP, "--dport", str(port), "-j", "REJECT"),
             top=False,
         )
         for port in _PUBLIC_PORTS
@@ -72,7 +71,7 @@ def internal_site(network: Network, *, private_device: str) -> Rule:
     """An allowed internal site: above the rejects (storage-commands.md 3.2)."""
     return Rule(
         chain="OUTPUT",
-        match=("-d", str(network), "-o", private_device, *_NEW_TCP, "-j", "ACCEPT"),
+        match=("-d", str(network), "-o", private_device, *NEW_TCP, "-j", "ACCEPT"),
         top=True,
         version=network.version,
     )

@@ -23,6 +23,7 @@ from ssvm_agent.appliance.apply.report import ApplyReport, Items, Status
 from ssvm_agent.appliance.apply.request import Phase, Request, Tools
 from ssvm_agent.appliance.apply.rest import Rest
 from ssvm_agent.appliance.apply.sshd import knows_old_keys
+from ssvm_agent.appliance.apply.switches import set_switches
 from ssvm_agent.appliance.errors import ApplianceError
 from ssvm_agent.appliance.plan.keys import is_for_secondary_storage
 
@@ -94,6 +95,9 @@ class Apply:
             self._items.add("running network", Status.SKIPPED, "files below another root only")
             return
         await step.close_filter()
+        self._items.add_all(
+            await tools.pool.call(set_switches, tools.proc, dry_run=request.dry_run)
+        )
         self._rolled_back = await step.change(door, careful=bool(before))
         self._oddities.extend(step.notes)
         if tools.is_whole_machine and not request.dry_run:

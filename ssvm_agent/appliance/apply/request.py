@@ -78,6 +78,7 @@ class Tools:
         identity: Which boot this is.
         network: The running network; ``None`` leaves it alone.
         probe: Tells which management servers can be reached.
+        proc: Where the kernel's switches are.
     """
 
     root: Path
@@ -87,6 +88,7 @@ class Tools:
     identity: BootIdentity
     network: NetworkDoor | None
     probe: Probe = reachable
+    proc: Path = Path("/proc")
 
     @property
     def is_whole_machine(self) -> bool:

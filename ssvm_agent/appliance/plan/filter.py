@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 SSH_PORT: Final = 3922
+# In the spelling of the stock scripts, by which a rule of theirs is recognised.
+NEW_TCP: Final = ("-p", "tcp", "-m", "state", "--state", "NEW", "-m", "tcp")
 
 # A timestamp request (type 13) tells the machine's clock to strangers; the stock set drops it too.
 _ICMP_TIMESTAMP_REQUEST: Final = 13
@@ -65,5 +67,4 @@ def _replies(devices: Sequence[str]) -> Iterator[str]:
 
 def _ssh(device: str) -> Iterator[str]:
     if device:
-        opening = f"-p tcp -m state --state NEW -m tcp --dport {SSH_PORT}"
-        yield f"-A INPUT -i {device} {opening} -j ACCEPT"
+        yield f"-A INPUT -i {device} {' '.join(NEW_TCP)} --dport {SSH_PORT} -j ACCEPT"

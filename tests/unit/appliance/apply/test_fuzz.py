@@ -85,6 +85,7 @@ def _apply(text: str, hypervisor: Hypervisor, root: Path) -> list[str]:
     tools = Tools(
         root=root, runner=FakeRunner(), pool=pool, clock=FakeClock(), probe=_nobody,
         identity=BootIdentity(boot_id="this", started_at=1.0), network=kernel,
+        proc=root / "proc",
     )  # fmt: skip
     request = Request(boot=boot, plan=build_plan(boot, hypervisor))
     try:

@@ -69,6 +69,10 @@ class Rig:
     boot_id: str = "this"
 
     def __post_init__(self) -> None:
+        self.proc = self.root.parent / f"{self.root.name}-proc"
+        self.forwarding = self.proc / "sys/net/ipv4/ip_forward"
+        self.forwarding.parent.mkdir(parents=True)
+        self.forwarding.write_text("1\n")
         self.runner.react = self._react
         self.has_filter = False
 
@@ -99,7 +103,7 @@ class Rig:
         tools = self.kind(
             root=self.root, runner=self.runner, pool=self.pool, clock=FakeClock(),
             identity=BootIdentity(boot_id=self.boot_id, started_at=1.0),
-            network=self.kernel if live else None, probe=self.probe,
+            network=self.kernel if live else None, probe=self.probe, proc=self.proc,
         )  # fmt: skip
         return await Apply(request, tools).run()
 
@@ -138,6 +142,15 @@ async def test_a_first_boot_is_not_taken_back_for_a_server_that_is_away(rig: Rig
     assert rig.record["addresses"] == [
         ["eth0", "169.254.1.2/16"], ["eth1", "10.1.34.20/24"], ["eth2", "203.0.113.21/24"],
     ]  # fmt: skip
+
+
+async def test_the_machine_forwards_nothing(rig: Rig) -> None:
+    """boot-and-system.md 2.7."""
+    await rig.apply(dry_run=True)
+    assert beside_the_loop(rig.forwarding.read_text) == "1\n"
+    report = await rig.apply()
+    assert beside_the_loop(rig.forwarding.read_text) == "0"
+    assert statuses(report)["kernel net.ipv4.ip_forward"] == "changed"
 
 
 async def test_twice_changes_nothing(rig: Rig) -> None:
