@@ -11,7 +11,18 @@ from typing import Final, Protocol
 
 from ssvm_agent import __version__
 from ssvm_agent.app.exits import ExitCode
-from ssvm_agent.cli import boot, commands, config, demo, frames, inspect, orphans, run, status
+from ssvm_agent.cli import (
+    boot,
+    commands,
+    config,
+    demo,
+    diagnostics,
+    frames,
+    inspect,
+    orphans,
+    run,
+    status,
+)
 from ssvm_agent.errors import AgentError, ConfigError
 
 _DESCRIPTION: Final = "The agent inside the Secondary Storage VM of an Apache CloudStack cloud."
@@ -67,7 +78,7 @@ def build(*, demo_wanted: bool = False) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ssvm-agent {__version__}")
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     modules: tuple[_Subcommand, ...] = (
-        run, status, config, boot, commands, frames, inspect, orphans,
+        run, status, config, boot, commands, frames, inspect, orphans, diagnostics,
     )  # fmt: skip
     for module in modules:
         module.add(subcommands)
