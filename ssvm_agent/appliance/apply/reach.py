@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ssvm_agent.bootargs import BootArgs
+from ssvm_agent.host.pools import WorkPool
 
 DEFAULT_PORT: Final = 8250
 _DEADLINE_S: Final = 3.0
@@ -39,15 +41,24 @@ def servers_of(boot: BootArgs) -> tuple[Server, ...]:
 
 async def reachable(servers: Sequence[Server]) -> frozenset[Server]:
     """Those that take a connection within three seconds."""
-    async with asyncio.TaskGroup() as group:
-        tasks = {server: group.create_task(_takes_connection(server)) for server in servers}
+    # Names are looked up in threads nobody waits for: early in a boot that may take half a minute.
+    names = WorkPool("names", threads=max(1, len(servers)))
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = {one: group.create_task(_takes_connection(one, names)) for one in servers}
+    finally:
+        names.close()
     return frozenset(server for server, task in tasks.items() if task.result())
 
 
-async def _takes_connection(server: Server) -> bool:
+async def _takes_connection(server: Server, names: WorkPool) -> bool:
     try:
         async with asyncio.timeout(_DEADLINE_S):
-            _, writer = await asyncio.open_connection(server.host, server.port)
+            found = await names.call(
+                socket.getaddrinfo, server.host, server.port, type=socket.SOCK_STREAM
+            )
+            # The first address is the one the agent would take, too.
+            _, writer = await asyncio.open_connection(*found[0][4][:2])
     except (OSError, ValueError):
         # Refused, unreachable, no such name, too late; ValueError: the name cannot be encoded.
         return False
