@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
+import io
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from ssvm_agent.host.pools import WorkPool
 
@@ -26,6 +29,10 @@ stdout. It ends when stdin does.
   {"do": "hosts"}  {"do": "violations"}  {"do": "disconnect"}  {"do": "certificate"}
   {"do": "faults", "ignore_pings": true}
   {"command": "CheckHealthCommand", "fields": {}}  any command, by simple or full class name
+
+With --script the orders come from a file, one after the other, and may build on each other; the
+scenarios in docs/commands are such files. The exit code is 1 when an agent broke a rule or an
+answer was not as the scenario expects.
 """
 
 
@@ -81,13 +88,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FACTOR",
         help="all intervals and time-outs of the server times this; default: %(default)s",
     )
+    add("--script", type=Path, metavar="FILE", help="carry out the orders in a file instead")
+    add(
+        "--define",
+        action="append",
+        default=[],
+        metavar="WORD=VALUE",
+        type=_definition,
+        help="for ${WORD} in a script; may be repeated",
+    )
     add("--log", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser
+
+
+def _definition(text: str) -> tuple[str, str]:
+    word, equals, value = text.partition("=")
+    if not (word and equals):
+        raise ValueError(text)
+    return word, value
 
 
 async def _serve(options: argparse.Namespace) -> int:
     from ssvm_agent.simulator.console import Console
     from ssvm_agent.simulator.model import ImageStore
+    from ssvm_agent.simulator.script import Script
     from ssvm_agent.simulator.server import ClientCertificates, ManagementServer
     from ssvm_agent.simulator.timing import Timing
     from ssvm_agent.simulator.zone import Zone
@@ -105,11 +129,18 @@ async def _serve(options: argparse.Namespace) -> int:
             if options.ca_out is not None:
                 await pool.call(options.ca_out.write_text, server.authority.certificate)
 
-            async def read_line() -> str:
-                return await pool.call(sys.stdin.readline, deadline_s=None)
+            orders: TextIO = sys.stdin
+            if options.script is not None:
+                text = await pool.call(options.script.read_text, encoding="utf-8")
+                orders = io.StringIO(text)
 
-            await Console(server, lambda line: print(line, flush=True)).serve(read_line)
-            return 1 if server.violations else 0
+            async def read_line() -> str:
+                return await pool.call(orders.readline, deadline_s=None)
+
+            script = Script(dict(options.define)) if options.script is not None else None
+            write = functools.partial(print, flush=True)
+            await Console(server, write, script).serve(read_line)
+            return 1 if server.violations or (script and script.surprises) else 0
     finally:
         pool.close()
 

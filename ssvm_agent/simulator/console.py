@@ -4,7 +4,8 @@
 An order is ``{"command": CLASS, "fields": {…}}``, which goes to an agent as it is, or ``{"do": …}``
 for something the server itself does; ``id`` is repeated in the result. What happens by itself (a
 host changes its status, a download moves on, a rule is broken) comes out as events. Reading stdin
-and writing stdout are handed in.
+and writing stdout are handed in. Orders from people run side by side; those of a scenario
+(:mod:`ssvm_agent.simulator.script`) one after the other.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from ssvm_agent.messages.catalogue import CATALOGUE
 from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.downloads import Download
 from ssvm_agent.simulator.model import ImageStore
+from ssvm_agent.simulator.script import Script
 from ssvm_agent.simulator.server import ManagementServer
 
 Order = dict[str, Any]
 Result = dict[str, Any]
 
+_ABOUT_THE_ORDER: Final = frozenset({"do", "id", "wait", "host", "expect"})
 _FULL_NAMES: Final = {row.class_name.rpartition(".")[2]: row.class_name for row in CATALOGUE}
 
 
@@ -39,11 +42,18 @@ class Console:
     Args:
         server: A running server.
         write: Takes one line of output without its end.
+        script: Fills orders in and checks their results; with it they wait for each other.
     """
 
-    def __init__(self, server: ManagementServer, write: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        server: ManagementServer,
+        write: Callable[[str], None],
+        script: Script | None = None,
+    ) -> None:
         self._server = server
         self._write = write
+        self._script = script
         self._told_violations = 0
         self._told: dict[str, object] = {}
         self._doings: dict[str, Callable[[Order], Awaitable[Result]]] = {
@@ -63,8 +73,11 @@ class Console:
         async with BackgroundTasks() as watching, BackgroundTasks() as orders:
             watching.start(self._watch(), name="tell what happens")
             while line := await read_line():
-                if line.strip():
-                    orders.start(self._line(line), name="order")
+                if not line.strip():
+                    continue
+                order = orders.start(self._line(line), name="order")
+                if self._script is not None:
+                    await order.wait()
             await orders.drain(self._server.timing.command_wait_s)
             self._tell_changes()
 
@@ -72,12 +85,25 @@ class Console:
         order: Order = {}
         try:
             order = _parse(line)
+            if self._script is not None:
+                self._script.define(self._words())
+                order = self._script.filled(order)
             result = await self._carry_out(order)
         except AgentError as error:
             result = {"error": error.message}
         except TimeoutError:
             result = {"error": "It did not happen in time."}
+        if self._script is not None and (surprises := self._script.take(order, result)):
+            result |= {"order": order, "surprises": surprises}
         self._put({"id": order["id"]} | result if "id" in order else result)
+
+    def _words(self) -> dict[str, Any]:
+        """What every scenario can name: the stores, the first one without its number."""
+        words: dict[str, Any] = {}
+        for number, store in enumerate(self._server.zone.stores):
+            own = {"store": store.transfer_object(), "url": store.url, "parent": store.parent}
+            words |= {f"{name}{number or ''}": value for name, value in own.items()}
+        return words
 
     async def _carry_out(self, order: Order) -> Result:
         if "command" in order:
@@ -124,9 +150,7 @@ class Console:
 
     async def _register(self, order: Order) -> Result:
         """Register an image; with ``"wait": true`` the result comes when it is downloaded."""
-        fields = {
-            key: value for key, value in order.items() if key not in ("do", "id", "wait", "host")
-        }
+        fields = {key: value for key, value in order.items() if key not in _ABOUT_THE_ORDER}
         try:
             download = self._server.register(**fields)
         except TypeError as error:
@@ -155,7 +179,7 @@ class Console:
     async def _faults(self, order: Order) -> Result:
         """Switch misbehaviour: every further key is one."""
         for name, value in order.items():
-            if name in ("do", "id"):
+            if name in _ABOUT_THE_ORDER:
                 continue
             if not hasattr(self._server.faults, name):
                 raise OrderError(f"No fault is called {name}.")
