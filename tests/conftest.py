@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     "tests.fixtures.requirements",
@@ -15,6 +16,11 @@ pytest_plugins = [
     "tests.fixtures.agents",
     "tests.fixtures.images",
 ]
+
+# A busy machine must not decide what fails: examples have no deadline of their own, and whole tests
+# have the one of pyproject.toml.
+settings.register_profile("ssvm-agent", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ssvm-agent")
 
 # Servers and administration tools live there, and a user's PATH often leaves it out.
 os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])

@@ -14,7 +14,7 @@ import os
 import socket
 from typing import Final
 
-from ssvm_agent.host.errors import PoolDeadlineError, PoolStuckError
+from ssvm_agent.host.errors import PoolError
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.link.errors import ConnectError, Step
 
@@ -89,7 +89,7 @@ async def resolve(host: str, port: int, *, pool: WorkPool) -> list[Address]:
         raise ConnectError(
             f"The name {host} cannot be resolved: {reason}.", step=Step.DNS
         ) from error
-    except (PoolDeadlineError, PoolStuckError) as error:
+    except PoolError as error:
         raise ConnectError(
             f"The name {host} cannot be resolved: the name servers do not answer.", step=Step.DNS
         ) from error
