@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What operators bring to a system VM from outside: keys and the payload, over SSH."""
+"""Keys and certificates of system VMs: the scripts that others call over SSH, and new key pairs."""
