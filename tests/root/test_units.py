@@ -20,6 +20,12 @@ UNITS = REPOSITORY / "systemd"
 AGENT = "opt/ssvm-agent/current/bin/ssvm-agent"
 _MOST_EXPOSED = 3.0
 
+# Where the machine under test sees this project and its environment, wherever they are outside: a
+# container has a /tmp of its own.
+PROJECT = "/opt/project"
+ENVIRONMENT = "/opt/environment"
+PYTHON = f"{ENVIRONMENT}/bin/python"
+
 pytestmark = [pytest.mark.needs("systemd-analyze")]
 
 
@@ -204,28 +210,30 @@ class Machine:
         for unit in service_files():
             shutil.copy(unit, units)
         shutil.copytree(UNITS / "tmpfiles.d", self.root / "etc/tmpfiles.d", dirs_exist_ok=True)
-        self.write(AGENT, f'#!/bin/sh\nexec {sys.executable} -m ssvm_agent "$@"\n', 0o755)
+        self.write(
+            AGENT, f'#!/bin/sh\nPYTHONPATH={PROJECT} exec {PYTHON} -m ssvm_agent "$@"\n', 0o755
+        )
         self.write("usr/local/cloud/systemvm/conf/agent.properties", "")
         self.write("var/cache/cloud/cmdline", TEXT)
         self.write("opt/observer.py", _OBSERVER)
         self.write("opt/probe.py", _PROBE)
         self.write("etc/hosts", "127.0.0.1 localhost\n")
-        # Where this project and its interpreter live is the business of whoever runs the tests.
-        see = f"[Service]\nWorkingDirectory={REPOSITORY}\nProtectHome=read-only\n"
+        # The environment's own interpreter may live in somebody's home.
+        see = f"[Service]\nWorkingDirectory={PROJECT}\nProtectHome=read-only\n"
         self.write("etc/systemd/system/cloud.service.d/here.conf", see)
         for name in ("cloud-preinit", "cloud-early-config", "cloud-postinit"):
             place = f"etc/systemd/system/{name}.service.d/here.conf"
-            self.write(place, f"[Service]\nWorkingDirectory={REPOSITORY}\n")
+            self.write(place, f"[Service]\nWorkingDirectory={PROJECT}\n")
         probe = (UNITS / "cloud.service").read_text().replace("Type=notify", "Type=oneshot")
-        probe = re.sub(r"ExecStart=.*", f"ExecStart={sys.executable} /opt/probe.py", probe)
+        probe = re.sub(r"ExecStart=.*", f"ExecStart={PYTHON} /opt/probe.py", probe)
         probe = re.sub(r"(?m)^(WatchdogSec|Restart|NotifyAccess)=.*\n", "", probe)
         self.write("etc/systemd/system/probe.service", probe)
         self.write("etc/systemd/system/probe.service.d/here.conf",
-                   f"{see}Environment=PYTHONPATH={REPOSITORY}\n")  # fmt: skip
+                   f"{see}Environment=PYTHONPATH={PROJECT}\n")  # fmt: skip
         self.write(
             "etc/systemd/system/observer.service",
             "[Unit]\nAfter=cloud-postinit.service\n[Service]\nType=oneshot\n"
-            f"ExecStart={sys.executable} /opt/observer.py\n",
+            f"ExecStart={PYTHON} /opt/observer.py\n",
         )
         self.write(
             "etc/systemd/system/observed.target",
@@ -243,7 +251,8 @@ class Machine:
         said = run(
             "systemd-nspawn", "--quiet", "--directory", self.root, "--register=no", "--keep-unit",
             f"--network-namespace-path=/run/netns/{self.space}", "--capability=CAP_NET_ADMIN",
-            f"--bind={self.work}/result:/result", "--boot", "systemd.unit=observed.target",
+            f"--bind={self.work}/result:/result", f"--bind-ro={REPOSITORY}:{PROJECT}",
+            f"--bind-ro={sys.prefix}:{ENVIRONMENT}", "--boot", "systemd.unit=observed.target",
             timeout=110,
         )  # fmt: skip
         file = self.work / "result/report.json"
