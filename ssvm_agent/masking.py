@@ -26,7 +26,8 @@ SECRET_NAMES: Final = frozenset(
     }
 )  # fmt: skip
 
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@\"'<>]*@")
+# Lengths are bounded so that a long word costs time in proportion to its length.
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,15}://)[^/\s@\"'<>]{0,1024}@")
 _NAMED = re.compile(
     r"(?P<key>[\"']?\b(?:"
     + "|".join(re.escape(name) for name in sorted(SECRET_NAMES, key=len, reverse=True))

@@ -82,3 +82,21 @@ def test_names_are_secret_in_any_case() -> None:
 @given(st.text())
 def test_masking_twice_is_masking_once(text: str) -> None:
     assert mask_text(mask_text(text)) == mask_text(text)
+
+
+@pytest.mark.timeout(10)
+def test_a_long_word_is_masked_in_time() -> None:
+    """A text from outside must not keep the log busy."""
+    for word in ("x", "://", "password=", "a+", '"'):
+        mask_text(word * (2_000_000 // len(word)))
+
+
+@pytest.mark.parametrize("text", ["x" * (1 << 20), "a+" * (1 << 19), "password" * (1 << 17)])
+@pytest.mark.timeout(20)
+def test_long_texts_cost_their_length_only(text: str) -> None:
+    """Not its square: a log line or a report may be long, and hold no blank."""
+    assert mask_text(text) == text
+
+
+def test_user_info_behind_a_scheme_of_any_length_is_masked() -> None:
+    assert mask_text(f"{'x' * 40}://user:geheim@host/") == f"{'x' * 40}://******@host/"
