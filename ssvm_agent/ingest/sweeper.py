@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from datetime import timedelta
-from typing import Final
 
 from ssvm_agent import log
 from ssvm_agent.host.tasks import BackgroundTasks
@@ -23,9 +21,6 @@ from ssvm_agent.storage.stores import Store
 from ssvm_agent.storage.sweeps import sweep_own_temporaries
 
 _logger = logging.getLogger(__name__)
-
-# The server of a store may have another idea of the time; what is younger waits for the next start.
-_CLOCK_DOUBT: Final = timedelta(hours=1)
 
 
 class Sweeper:
@@ -39,7 +34,7 @@ class Sweeper:
     def __init__(self, tools: IngestTools, tasks: BackgroundTasks) -> None:
         self._tools = tools
         self._tasks = tasks
-        self._started = tools.clock.now()
+        self._started_s = tools.clock.monotonic()
         self._stores: dict[str, Store] = {}
 
     def met(self, key: str, store: Store, keep_jobs: Callable[[], Collection[str]]) -> None:
@@ -63,8 +58,8 @@ class Sweeper:
     async def _walk(self, store: Store, keep_jobs: Callable[[], Collection[str]]) -> None:
         try:
             swept = await sweep_own_temporaries(
-                store, owner=self._tools.owner, started=self._started - _CLOCK_DOUBT,
-                keep_jobs=keep_jobs(),
+                store, owner=self._tools.owner, keep_jobs=keep_jobs(),
+                running_s=self._tools.clock.monotonic() - self._started_s,
             )  # fmt: skip
         except StorageError as error:
             log.event(

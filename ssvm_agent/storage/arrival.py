@@ -83,9 +83,10 @@ class Arrival:
             if is_plain_directory(resolve_inside(self._root, self.directory / file)):
                 raise ConflictError(f"A directory is in the place of {self.directory / file}")
         name = properties_name(self._kind)
-        if self._wants_mark and name is not None and not (place / name).exists():
+        if self._wants_mark and name is not None:
+            fresh = not (place / name).exists()
             mark_in_progress(place, self._kind)
-            self._mark = place / name
+            self._mark = place / name if fresh else None
 
     def _make(self, directory: PurePosixPath) -> None:
         place = resolve_inside(self._root, directory)

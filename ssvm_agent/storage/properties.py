@@ -8,6 +8,7 @@ complete one is the last thing an installation writes (requirements R20).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -228,7 +229,8 @@ def mark_in_progress(directory: Path, kind: ImageKind) -> None:
     """Say that an image is on its way: an empty properties file (blocking).
 
     Lists skip such a directory, and so do those of other agents (storage-commands.md 3.11). A file
-    that is there already, empty or not, stays as it is.
+    that is there already stays as it is; an empty one is renewed, so that nobody takes it for left
+    behind.
     """
     name = properties_name(kind)
     if name is None:
@@ -240,6 +242,9 @@ def mark_in_progress(directory: Path, kind: ImageKind) -> None:
             FILE_MODE,
         )
     except FileExistsError:
+        with contextlib.suppress(OSError):
+            if not (directory / name).lstat().st_size:
+                os.utime(directory / name, follow_symlinks=False)
         return
     try:
         os.fchmod(descriptor, FILE_MODE)

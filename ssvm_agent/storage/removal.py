@@ -40,6 +40,7 @@ from ssvm_agent.storage.layout import (
 )
 from ssvm_agent.storage.paths import is_plain_directory, resolve_inside
 from ssvm_agent.storage.stores import Store
+from ssvm_agent.storage.sweeps import last_change
 from ssvm_agent.storage.trees import remove_entry, remove_tree
 
 # A tree of many files on a busy server; still below the patience for a command.
@@ -201,7 +202,7 @@ def _refuse_others_at_work(place: Path, directory: PurePosixPath, owner: str) ->
         if writer is None or writer.owner == word_of(owner):
             continue
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - entry.lstat().st_mtime < _AT_WORK_S:
+            if time.time() - last_change(entry) < _AT_WORK_S:
                 raise ConflictError(
                     f"{directory} is being written by {writer.owner}; try again when that has ended"
                 )

@@ -21,7 +21,7 @@ from ssvm_agent.simulator.server import ManagementServer
 from ssvm_agent.storage.layout import parse_temporary
 from tests.fakes.machine import until
 from tests.fixtures.agents import AgentProcess, RunAgent
-from tests.net.two_agents.model import TEMPLATE, Blob, Item, Model, Status
+from tests.net.two_agents.model import TEMPLATE, Blob, Item, Model, Stand, Status
 
 NAMES = ("s-1-VM", "s-2-VM")
 _SNAPSHOT = "org.apache.cloudstack.storage.to.SnapshotObjectTO"
@@ -70,6 +70,7 @@ class Zone:
     async def end(self, name: str, how: signal.Signals) -> None:
         """End an agent, and wait until the server has noticed."""
         self.kills[name] += 1
+        self.model.killed.add(name)
         await self.agents[name].stop(how)
         await self.server.wait_until(lambda: self.server.host(name).status is not HostStatus.UP)
 
@@ -132,7 +133,6 @@ class Zone:
         answer = await self.ask(agent, commands.progress(command, "ABORT", job))
         assert answer.fields["downloadStatus"] in ("NOT_DOWNLOADED", "DOWNLOAD_ERROR")
         await self._until_gone(item, store)
-        stand.become(Status.ABSENT)
         self._count("aborted downloads")
 
     def _download(
@@ -166,22 +166,37 @@ class Zone:
 
     async def _meddle(self, writer: str, item: Item, store: int) -> None:
         """The other agent is told to delete what is being written: it must not."""
-        kills, place = self.kills[writer], self.model.roots[store] / item.directory
-
-        def writes() -> bool:
-            names = [path.name for path in place.iterdir()] if place.is_dir() else []
-            owners = {found.owner for name in names if (found := parse_temporary(name))}
-            return writer in owners or item.stands[store].status is not Status.COMING
-
-        await until(writes)
-        if item.stands[store].status is not Status.COMING or self.kills[writer] != kills:
-            return
+        kills, stand = self.kills[writer], item.stands[store]
+        await until(lambda: self._is_writing(writer, item, store) or not self._is_coming(stand))
         other = NAMES[1 - NAMES.index(writer)]
-        answer = await self.ask(other, self._delete(item, store, item.directory))
-        if self.kills[writer] == kills and item.stands[store].status is Status.COMING:
+        if self.kills[writer] != kills or not self._is_writing(writer, item, store):
+            return
+        try:
+            # Not repeated: by then the download may have ended, and the deletion would be right.
+            message = self._delete(item, store, item.directory)
+            answer = await self.server.ask(message, host=other)
+        except SimulatorError:
+            return
+        if self.kills[writer] == kills:
             assert not answer.result
             assert f"is being written by {writer}" in answer.details
             self._count("refused deletions")
+
+    def _is_writing(self, writer: str, item: Item, store: int) -> bool:
+        """Whether an agent is in the first half of a download."""
+        stand, place = item.stands[store], self.model.roots[store] / item.directory
+        if not (self._is_coming(stand) and stand.blob and place.is_dir()):
+            return False
+        sizes = [
+            path.stat().st_size
+            for path in place.glob("dnld.*.tmp_")
+            if (found := parse_temporary(path.name)) and found.owner == writer
+        ]
+        return bool(sizes) and sizes[0] < len(stand.blob.plain) / 2
+
+    @staticmethod
+    def _is_coming(stand: Stand) -> bool:
+        return stand.status is Status.COMING
 
     # --- everything else -------------------------------------------------------------------------
 
@@ -194,7 +209,12 @@ class Zone:
         stand = item.stands[store]
         path = self.rng.choice([stand.path, item.directory])
         stand.become(Status.GOING, stand.blob)
-        answer = await self.ask(self.any_agent(), self._delete(item, store, path))
+        message = self._delete(item, store, path)
+        answer = await self.ask(self.any_agent(), message)
+        if not answer.result:
+            # What a killed copy left beside the image looks like work of its agent, for a while.
+            (writer,) = [name for name in self.model.killed if f"by {name};" in answer.details]
+            answer = await self.ask(writer, message)
         assert answer.result, answer.details
         stand.become(Status.ABSENT)
         self.model.check_item(item, store)
@@ -301,5 +321,10 @@ class Zone:
 
     async def _until_gone(self, item: Item, store: int) -> None:
         """An abort that came before the agent died leaves its files to the sweep."""
-        place = self.model.roots[store] / item.directory
-        await until(lambda: not place.exists())
+
+        def is_gone() -> bool:
+            return not (self.model.roots[store] / item.directory / item.marker).exists()
+
+        await until(is_gone)
+        item.stands[store].become(Status.ABSENT)
+        self.model.check_item(item, store)

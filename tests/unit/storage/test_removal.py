@@ -170,13 +170,23 @@ async def test_what_another_agent_writes_now_stays(store: Store) -> None:
     assert "template/tmpl/2/205/x.qcow2" in tree(store)
 
 
-async def test_what_another_agent_gave_up_goes(store: Store) -> None:
-    theirs = f"template/tmpl/2/205/{temporary_name('s-2-VM', 'job')}"
-    fill(store, theirs)
-    old = time.time() - 3600
-    os.utime(store.root / theirs, (old, old))
+async def test_what_another_agent_gave_up_goes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, f"template/tmpl/2/205/{temporary_name('s-2-VM', 'job')}")
+    later = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: later)
     await remove_image(store, ImageKind.TEMPLATE, "template/tmpl/2/205", 205, owner=ME)
     assert tree(store) == set()
+
+
+async def test_a_finished_copy_of_an_old_image_is_not_given_up(store: Store) -> None:
+    """It has the modification time of its source until it gets its name."""
+    theirs = f"template/tmpl/2/205/{temporary_name('s-2-VM', 'job')}"
+    fill(store, theirs)
+    os.utime(store.root / theirs, (1e9, 1e9))
+    with pytest.raises(ConflictError, match="is being written by s-2-VM"):
+        await remove_image(store, ImageKind.TEMPLATE, "template/tmpl/2/205", 205, owner=ME)
 
 
 async def test_our_own_temporaries_are_no_obstacle(store: Store) -> None:
