@@ -63,7 +63,10 @@ class AgentLink:
         """
         async with asyncio.timeout(deadline_s):
             while not self._channel.is_established:
-                data = await self._reader.read(_READ_BYTES)
+                try:
+                    data = await self._reader.read(_READ_BYTES)
+                except OSError:
+                    data = b""
                 if not data:
                     raise TlsError("The peer went away in the TLS handshake.")
                 try:

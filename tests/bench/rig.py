@@ -19,8 +19,9 @@ from ssvm_agent.simulator.timing import Timing
 from tests.fixtures.agents import AgentProcess, agent_process
 from tests.fixtures.nginx import WebServer, serve
 
-# A real server's patience, but it asks for progress often enough to time the end of a download.
-_TIMING = replace(Timing(), download_poll_s=0.02, purge_delay_s=0.0, ping_interval_s=2.0)
+# A real server's patience, but it asks for progress often enough to time the end of a download. The
+# pings are rare enough for the pauses this process makes: with three unanswered the agent leaves.
+_TIMING = replace(Timing(), download_poll_s=0.02, purge_delay_s=0.0, ping_interval_s=20.0)
 
 
 @dataclass(frozen=True, slots=True)
