@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from ssvm_agent.host.files import rename_into_place
-from ssvm_agent.storage.errors import CorruptPropertiesError, NotFoundError
+from ssvm_agent.storage.errors import (
+    CorruptPropertiesError,
+    IncompletePropertiesError,
+    NotFoundError,
+)
 from ssvm_agent.storage.layout import (
     ImageKind,
     is_temporary,
@@ -25,6 +31,11 @@ from ssvm_agent.storage.layout import (
 )
 from ssvm_agent.storage.paths import make_directories, resolve_inside
 from ssvm_agent.storage.properties import ImageProperties, mark_in_progress, read_file, write_file
+
+# Version 3, as images are named (storage-commands.md 4.10.2).
+_NAME_BASED_UUID: Final = re.compile(
+    "[0-9a-f]{8}-[0-9a-f]{4}-3[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +68,11 @@ def publish(
 ) -> None:
     """Give the finished file its name and write its properties; complete or not at all.
 
-    A file of an earlier installation in the same directory is removed last.
+    A file of an earlier installation in the same directory is removed last, also of one that ended
+    between these two steps.
     """
     path = reservation.directory / _name_of(kind)
-    earlier = _earlier_file(path)
+    earlier = _earlier_files(path, properties)
     target = reservation.directory / properties.file_name
     rename_into_place(reservation.temporary, target)
     try:
@@ -71,9 +83,9 @@ def publish(
         with contextlib.suppress(OSError):
             target.unlink()
         raise
-    if earlier is not None and earlier != properties.file_name:
+    for name in earlier:
         with contextlib.suppress(OSError):
-            (reservation.directory / earlier).unlink()
+            (reservation.directory / name).unlink()
 
 
 def clean_up(reservation: Reservation, kind: ImageKind) -> None:
@@ -133,9 +145,21 @@ def _name_of(kind: ImageKind) -> str:
     return name
 
 
-def _earlier_file(path: Path) -> str | None:
-    """The file an earlier, complete properties file names."""
+def _earlier_files(path: Path, properties: ImageProperties) -> list[str]:
+    """Images that the new one replaces.
+
+    The one an earlier, complete properties file names; without such a file, what is called as only
+    an installation calls it. Hypervisors name the volumes they put somewhere by random UUIDs.
+    """
     try:
-        return read_file(path).file_name
+        names = [read_file(path).file_name]
+    except IncompletePropertiesError:
+        suffix = Path(properties.file_name).suffix
+        names = [
+            entry.name
+            for entry in path.parent.iterdir()
+            if entry.suffix == suffix and _NAME_BASED_UUID.fullmatch(entry.stem)
+        ]
     except (CorruptPropertiesError, NotFoundError, FileNotFoundError):
-        return None
+        names = []
+    return [name for name in names if name != properties.file_name]
