@@ -15,6 +15,8 @@ pytest_plugins = [
     "tests.fixtures.nginx",
     "tests.fixtures.agents",
     "tests.fixtures.images",
+    "tests.fixtures.mariadb",
+    "tests.fixtures.system_templates",
 ]
 
 # A busy machine must not decide what fails: examples have no deadline of their own, and whole tests
