@@ -63,19 +63,13 @@ def inspect_file(path: Path, declared: str | None) -> ImageReport:
         ImageError: There is no such format.
         UnreadableFileError: The file cannot be read.
     """
-    from ssvm_agent.images.errors import ImageError
     from ssvm_agent.images.formats import ImageFormat
-    from ssvm_agent.images.inspector import ImageInspector
+    from ssvm_agent.images.inspect_file import inspect_stream
 
     image_format = ImageFormat.from_name(declared) if declared else None
-    inspector = ImageInspector(image_format)
     try:
         with path.open("rb", buffering=0) as file:
-            while block := file.read(_BLOCK_BYTES):
-                inspector.feed(block)
-        return inspector.finish()
-    except ImageError as error:
-        return inspector.refusal(error)
+            return inspect_stream(iter(lambda: file.read(_BLOCK_BYTES), b""), image_format)
     except OSError as error:
         raise UnreadableFileError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -7,8 +7,7 @@
     ├── CorruptImageError     is damaged, truncated or contradicts itself
     ├── SizeLimitError        is larger than allowed
     ├── CompressionError      cannot be decompressed to its end
-    ├── ArchiveRefusedError   is an archive with a member we do not take
-    └── ConversionError       qemu-img could not do what was asked
+    └── ArchiveRefusedError   is an archive with a member we do not take
 
 Messages are sentences for the person who registered the image; they may end up in ``errorString``.
 """
@@ -60,9 +59,3 @@ class ArchiveRefusedError(ImageError):
     """An archive member is not a plain file with a plain name, or there are too many of them."""
 
     code: ClassVar[str] = "image-archive"
-
-
-class ConversionError(ImageError):
-    """The qemu-img program failed or answered something we cannot read."""
-
-    code: ClassVar[str] = "image-conversion"

@@ -101,11 +101,12 @@ def test_an_accepted_image(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
 
 def test_a_refused_image(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     image = tmp_path / "disk.qcow2"
-    image.write_bytes(bytes(1 << 20))
+    image.write_bytes(bytes((3 << 20) + 7))
     code, report = _json(capsys, "inspect", str(image), "--format", "qcow2", "--json")
     assert code == 1
     assert isinstance(report, dict)
     assert report["accepted"] is False
+    assert report["physical_size"] == (3 << 20) + 7
     assert report["reasons"]
     assert main(["inspect", str(image), "--format", "QCOW2"]) == 1
     assert capsys.readouterr().out.startswith("refused: ")
