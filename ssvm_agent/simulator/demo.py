@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import hashlib
 import shutil
+import signal
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -71,13 +72,14 @@ def run_from(options: argparse.Namespace) -> int:
     """Run the demo with parsed options; the exit code."""
     try:
         return asyncio.run(_run(options.url, options.format, keep=options.keep))
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         return 130
 
 
 async def _run(url: str | None, image_format: str | None, *, keep: bool) -> int:
     screen = Screen()
     pool = WorkPool("demo", threads=2)
+    _end_on_signals()
     try:
         folder = Path(await pool.call(tempfile.mkdtemp, prefix="ssvm-agent-demo-"))
         try:
@@ -92,6 +94,25 @@ async def _run(url: str | None, image_format: str | None, *, keep: bool) -> int:
         return 0
     finally:
         pool.close()
+
+
+def _end_on_signals() -> None:
+    """Let Ctrl-C and SIGTERM cancel the caller, once; another one ends the process as it is.
+
+    Said explicitly because a process started in the background of a script inherits an ignored
+    SIGINT, which asyncio would leave ignored.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def arrived() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+        task.cancel()
+
+    for number in numbers:
+        loop.add_signal_handler(number, arrived)
 
 
 async def _show(

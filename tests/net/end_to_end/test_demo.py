@@ -70,14 +70,22 @@ async def test_the_demo_says_what_went_wrong(tmp_path: Path) -> None:
     assert left_in(tmp_path) == []
 
 
-async def test_the_demo_stays_for_playing_until_ctrl_c(tmp_path: Path) -> None:
-    demo = await start_demo(tmp_path, "--keep")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_demo_stays_for_playing_until_it_is_asked_to_end(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Also where the parent ignores SIGINT, as scripts do for what they start in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        demo = await start_demo(tmp_path, "--keep")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert demo.stdout is not None
     async with asyncio.timeout(60):
         async for line in demo.stdout:
             if line.strip().startswith(b"management server"):
                 break
-    demo.send_signal(signal.SIGINT)
+    demo.send_signal(number)
     output = await finished(demo)
     assert demo.returncode == 0, output
     assert "removed" in output
