@@ -28,6 +28,7 @@ from ssvm_agent.masking import Secret
 from ssvm_agent.storage.stores import Store
 from ssvm_agent.web import apache_files
 from ssvm_agent.web.apache_files import ApacheLayout
+from ssvm_agent.web.apache_takeover import take_over
 from ssvm_agent.web.certificates import ServerCertificate
 from ssvm_agent.web.copy_guard import CopyGuard
 from ssvm_agent.web.errors import PublishError
@@ -48,6 +49,7 @@ class ApacheControl:
     is_active: tuple[str, ...] = ("systemctl", "is-active", "--quiet", "apache2")
     start: tuple[str, ...] = ("systemctl", "start", "apache2")
     reload: tuple[str, ...] = ("systemctl", "reload", "apache2")
+    restart: tuple[str, ...] = ("systemctl", "restart", "apache2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,11 @@ class ApachePublisher:
             if chain:
                 changed |= await self._write(layout.chain, chain)
             changed |= await self._write(layout.site(site.address), hosts)
-            if not await self._ensure_active() and changed:
+            if await self._blocking(take_over, layout, site.address):
+                # A graceful reload would keep the old sockets while it opens the new ones.
+                await self._run(self._control.restart)
+                _logger.info("apache restarted, only our sites are left")
+            elif not await self._ensure_active() and changed:
                 await self._run(self._control.reload)
                 _logger.info("apache reloaded")
 

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of the machine's Apache that listen where we do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssvm_agent.web.apache_files import ApacheLayout
+from ssvm_agent.web.apache_takeover import take_over
+
+_DEBIAN = "# comment\nListen 80\n\n<IfModule ssl_module>\n\tListen 443\n</IfModule>\n"
+
+
+def debian(root: Path) -> ApacheLayout:
+    layout = ApacheLayout(conf_dir=root / "apache2")
+    sites = layout.site("x").parent
+    sites.mkdir(parents=True)
+    (layout.conf_dir / "ports.conf").write_text(_DEBIAN)
+    (sites / "000-default.conf").symlink_to("../sites-available/000-default.conf")
+    return layout
+
+
+def test_only_our_virtual_hosts_and_no_other_ports_are_left(tmp_path: Path) -> None:
+    """boot-and-system.md 2.6."""
+    layout = debian(tmp_path)
+    ours, stale = layout.site("203.0.113.21"), layout.site("203.0.113.99")
+    ours.write_text("Listen 203.0.113.21:80\n")
+    stale.write_text("Listen 203.0.113.99:80\n")
+    assert take_over(layout, "203.0.113.21")
+    assert list(ours.parent.iterdir()) == [ours]
+    ports = (layout.conf_dir / "ports.conf").read_text()
+    assert [line for line in ports.splitlines() if not line.startswith("#")] == []
+
+
+def test_what_is_ours_already_is_left_alone(tmp_path: Path) -> None:
+    layout = debian(tmp_path)
+    take_over(layout, "203.0.113.21")
+    assert not take_over(layout, "203.0.113.21")
+
+
+def test_a_machine_without_these_files_is_fine(tmp_path: Path) -> None:
+    assert not take_over(ApacheLayout(conf_dir=tmp_path / "none"), "203.0.113.21")
