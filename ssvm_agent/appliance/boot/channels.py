@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import os
 import stat
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,8 +181,10 @@ class Marked:
 class VirtioSerialChannel:
     """The virtio-serial port of 4.5 hosts: lines ``pubkey:…`` and ``cmdline:…``.
 
-    Bytes read from the port are gone, so they are kept over the reads of one search. The public key
-    becomes the ``authorized_key`` word that later servers put into the text themselves.
+    Bytes read from the port are gone, so they are kept over the reads of one search. The port stays
+    open between them: the kernel drops what has arrived when a port is closed, and the host's end
+    sends as soon as it is opened. The public key becomes the ``authorized_key`` word that later
+    servers put into the text themselves.
     """
 
     name = "virtio-serial port"
@@ -191,6 +194,8 @@ class VirtioSerialChannel:
         self._devices = devices
         self._pool = pool
         self._received = b""
+        self._descriptor: int | None = None
+        self._close: Callable[[], object] = lambda: None
 
     async def read(self) -> str | None:
         """See :class:`Channel`."""
@@ -202,6 +207,8 @@ class VirtioSerialChannel:
         received = self._received.decode("utf-8", "replace")
         text = after_marker(received, _TEXT_MARKER)
         key = after_marker(received, _KEY_MARKER)
+        if text is not None:
+            self._let_go()
         if text is None or key is None:
             return text
         return f"{text} authorized_key={base64.b64encode(key.encode()).decode()}"
@@ -211,10 +218,21 @@ class VirtioSerialChannel:
         return None
 
     def _read_port(self) -> bytes:
-        port = self._port()
-        if port is None:
-            raise ChannelError("No virtio-serial port is attached.")
-        return read_bytes(port)
+        if self._descriptor is None:
+            port = self._port()
+            if port is None:
+                raise ChannelError("No virtio-serial port is attached.")
+            self._descriptor = _open(port)
+            self._close = weakref.finalize(self, os.close, self._descriptor)
+        try:
+            return _read_open(self._descriptor)
+        except OSError:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        self._descriptor = None
+        self._close()
 
     def _port(self) -> Path | None:
         # Compat: boot-and-system.md 1.4, the port is called <vm>.vport on the host and is the
@@ -231,24 +249,32 @@ class VirtioSerialChannel:
 
 def read_bytes(path: Path) -> bytes:
     """At most :data:`MAX_TEXT_BYTES` of a file, never waiting for more of a device to come."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    descriptor = _open(path)
     try:
-        pieces: list[bytes] = []
-        room = MAX_TEXT_BYTES
-        while room:
-            try:
-                piece = os.read(descriptor, room)
-            except BlockingIOError:
-                break
-            if not piece:
-                break
-            pieces.append(piece)
-            room -= len(piece)
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode) and piece.endswith(b"\n"):
-                break
-        return b"".join(pieces)
+        return _read_open(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+
+
+def _read_open(descriptor: int) -> bytes:
+    pieces: list[bytes] = []
+    room = MAX_TEXT_BYTES
+    while room:
+        try:
+            piece = os.read(descriptor, room)
+        except BlockingIOError:
+            break
+        if not piece:
+            break
+        pieces.append(piece)
+        room -= len(piece)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode) and piece.endswith(b"\n"):
+            break
+    return b"".join(pieces)
 
 
 def plain(content: bytes) -> str | None:

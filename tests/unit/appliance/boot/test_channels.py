@@ -130,6 +130,21 @@ async def test_the_serial_port_is_collected_over_several_reads(tmp_path: Path) -
     assert text == f"template=domP type=secstorage name=s-1-VM authorized_key={key}"
 
 
+async def test_the_serial_port_stays_open_until_its_text_is_whole(tmp_path: Path) -> None:
+    """boot-and-system.md 1.4: what comes between two reads is lost with a port that is closed."""
+    port = tmp_path / "vport0p1"
+    os.mkfifo(port)
+    serial = VirtioSerialChannel(tmp_path, POOL)
+    assert await serial.read() is None
+    # Refused by the kernel where nobody has it open for reading.
+    writer = os.open(port, os.O_WRONLY | os.O_NONBLOCK)
+    os.write(writer, b"cmdline: template=domP type=secstorage\n")
+    os.close(writer)
+    assert await serial.read() == "template=domP type=secstorage"
+    with pytest.raises(OSError, match="No such device"):
+        os.open(port, os.O_WRONLY | os.O_NONBLOCK)
+
+
 async def test_a_machine_without_a_serial_port_says_so(tmp_path: Path) -> None:
     with pytest.raises(ChannelError, match="No virtio-serial port"):
         await VirtioSerialChannel(tmp_path, POOL).read()
