@@ -28,9 +28,9 @@ bench: env  ## speed and memory beside the usual programs, as ratios; some minut
 	@scripts/install-test-packages
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
-vm: env  ## the tests that boot a guest
-	@scripts/install-test-packages
-	$(BIN)/pytest -m vm $(PYTEST_ARGS)
+vm: env  ## boots a real guest: a day's work and a bad day of a system VM; some twenty minutes
+	@scripts/install-test-packages scripts/vm-packages.txt
+	$(BIN)/pytest tests/vm -m vm $(PYTEST_ARGS)
 
 clean:  ## remove environments and caches
 	rm -rf .venv .tools .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build

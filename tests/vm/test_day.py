@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A day's work of a system VM: everything a cloud asks of it, on real NFS mounts, in a real guest.
+
+The scenarios build on each other, in the order they stand here; at the end the stores hold exactly
+what they must.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from ssvm_agent.simulator import commands
+from ssvm_agent.simulator.model import HostStatus, Message
+from ssvm_agent.simulator.server import ManagementServer
+from ssvm_agent.simulator.zone import Zone
+from tests.vm.lab.guest import Guest
+from tests.vm.lab.network import GUESTS, add_address
+from tests.vm.lab.report import Scenario
+from tests.vm.lab.world import PORT, TIMING, World
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.needs_root,
+    pytest.mark.needs("qemu-system-x86_64", "ganesha.nfsd", "rpcbind", "nginx", "qemu-img"),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(1200),
+]
+
+_TO = "org.apache.cloudstack.storage.to."
+
+
+def transfer_object(lab: World, kind: str, store: int, path: str, **more: Any) -> dict[str, Any]:
+    """An object of a store as CopyCommand and DeleteCommand carry it."""
+    where = "dataStore" if kind in ("Snapshot", "Volume") else "imageDataStore"
+    fields = {"path": path, "accountId": 2, where: lab.store(store).transfer_object(), **more}
+    return {f"{_TO}{kind}ObjectTO": fields}
+
+
+def copy(source: dict[str, Any], target: dict[str, Any]) -> Message:
+    return commands.command(f"{commands.STORAGE}CopyCommand", srcTO=source, destTO=target)
+
+
+def delete(data: dict[str, Any]) -> Message:
+    return commands.command(f"{commands.STORAGE}DeleteCommand", data=data)
+
+
+async def curl(*argv: str, deadline_s: float = 60) -> bytes:
+    """What a user outside fetches."""
+    process = await asyncio.create_subprocess_exec(
+        "curl", "-sS", "-k", "-f", *argv, stdout=subprocess.PIPE
+    )
+    async with asyncio.timeout(deadline_s):
+        output, _ = await process.communicate()
+    assert process.returncode == 0, argv
+    return output
+
+
+async def test_the_guest_goes_up_with_both_stores(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    host = lab.server.host()
+    assert host.name == "s-1-VM"
+    assert host.startup["publicIpAddress"] == lab.networks.public.address(GUESTS[0])
+    await lab.up()
+    mounts = await lab.shell.must("grep SecStorage /proc/mounts")
+    scenario.note(mounts)
+    assert "vers=3," in mounts
+    assert "vers=4.2," in mounts
+    assert all(store.parent for store in lab.zone.stores)
+    uptime = await lab.shell.must(
+        "systemctl show -p ActiveEnterTimestampMonotonic --value cloud.service"
+    )
+    scenario.measured["kernel to ready s"] = round(int(uptime) / 1e6, 1)
+    scenario.measured["RSS MiB"] = await resident_mib(lab)
+    failed = await lab.shell.must("systemctl --failed --no-legend --plain")
+    assert not re.findall(r"cloud[\w-]*\.service", failed), failed
+    assert lab.server.violations == []
+
+
+async def resident_mib(lab: World) -> float:
+    text = await lab.shell.must(
+        "grep VmRSS /proc/$(systemctl show -p MainPID --value cloud.service)/status"
+    )
+    return round(int(text.split()[1]) / 1024, 1)
+
+
+async def test_images_of_every_kind_are_downloaded(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    catalogue = lab.images
+    for name, image, more in (
+        ("template", catalogue.template(), {"image_id": 201}),
+        ("iso", catalogue.iso(), {"image_id": 202}),
+        ("second", catalogue.qcow2(), {"image_id": 203, "store": 1}),
+        ("volume", catalogue.raw(), {"image_id": 31, "kind": "VOLUME"}),
+    ):
+        fields = await lab.bring_in(name, image, **more)
+        scenario.note(f"{name} at {fields['installPath']}")
+    first, second = await lab.listed(0), await lab.listed(1)
+    assert set(first) == {"template", "iso"}
+    assert set(second) == {"second"}
+    assert set(await lab.listed(0, "VOLUME")) == {"31"}
+    assert lab.server.violations == []
+
+
+async def test_an_appliance_is_downloaded(lab: World, guest: Guest, scenario: Scenario) -> None:
+    image = lab.images.ova()
+    fields = await lab.bring_in("appliance", image, image_id=204)
+    place = lab.path(0, fields["installPath"]).parent
+    for member in ("appliance.ovf", "appliance-disk1.vmdk"):
+        if (place / member).exists():
+            lab.expect(0, str((place / member).relative_to(lab.stores[0].directory)),
+                       lab.images.root / member)  # fmt: skip
+    scenario.note(", ".join(sorted(path.name for path in place.iterdir())))
+    assert "appliance" in await lab.listed(0)
+
+
+async def test_statistics_tell_the_size_of_the_store(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    answer = await lab.ask(commands.storage_stats(lab.store(0)))
+    total = shutil.disk_usage(lab.stores[0].directory).total
+    assert abs(answer.fields["capacity"] - total) < total * 0.02
+    assert 0 < answer.fields["used"] <= total
+
+
+async def test_a_link_is_fetched_from_the_public_side(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    path = next(path for path in lab.expected[0] if path.endswith(".qcow2"))
+    await lab.ask(
+        commands.command(
+            f"{commands.API}storage.CreateEntityDownloadURLCommand",
+            parent=lab.store(0).parent, installPath=path,
+            filepathInExtractURL="5a5b5c5d", filenameInExtractURL="mine.qcow2",
+        )
+    )  # fmt: skip
+    url = f"http://{lab.networks.public.address(GUESTS[0])}/userdata/5a5b5c5d/mine.qcow2"
+    assert await curl(url) == lab.images.qcow2().path.read_bytes()
+    assert len(await curl("-r", "1000-1999", url)) == 1000
+    await lab.ask(
+        commands.command(
+            f"{commands.API}storage.DeleteEntityDownloadURLCommand",
+            extractUrl=url, type="TEMPLATE", path=path, parentPath=lab.store(0).parent,
+        )
+    )  # fmt: skip
+    with pytest.raises(AssertionError):
+        await curl(url)
+
+
+async def test_a_snapshot_becomes_a_template(lab: World, guest: Guest, scenario: Scenario) -> None:
+    path = "snapshots/2/44/snap-44"
+    place = lab.path(0, path)
+    place.parent.mkdir(parents=True)
+    place.write_bytes(lab.images.qcow2().path.read_bytes())
+    lab.expect(0, path, lab.images.qcow2().path)
+    answer = await lab.ask(
+        copy(
+            transfer_object(lab, "Snapshot", 0, path, id=44, hypervisorType="KVM",
+                            volume={"id": 44, "format": "QCOW2"}),
+            transfer_object(lab, "Template", 0, "template/tmpl/2/210", id=210, name="210-2-snap"),
+        )
+    )  # fmt: skip
+    (data,) = answer.fields["newData"].values()
+    lab.expect(0, data["path"], lab.images.qcow2().path)
+    await lab.ask(delete(transfer_object(lab, "Snapshot", 0, path, id=44)))
+    lab.gone(0, path)
+
+
+async def test_a_template_moves_to_the_other_store(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    path = next(path for path in lab.expected[0] if "/210/" in path)
+    answer = await lab.ask(
+        copy(
+            transfer_object(lab, "Template", 0, path, id=210, name="210-2-snap"),
+            transfer_object(lab, "Template", 1, "template/tmpl/2/210", id=210, name="210-2-snap"),
+        )
+    )
+    (data,) = answer.fields["newData"].values()
+    lab.expect(1, data["path"], lab.images.qcow2().path)
+    await lab.ask(delete(transfer_object(lab, "Template", 0, path, id=210, name="210-2-snap")))
+    lab.gone(0, path)
+
+
+async def test_what_is_deleted_is_gone(lab: World, guest: Guest, scenario: Scenario) -> None:
+    path = next(path for path in lab.expected[0] if path.endswith(".iso"))
+    await lab.ask(delete(transfer_object(lab, "Template", 0, path, id=202, name="iso")))
+    lab.gone(0, path)
+    volume = next(path for path in lab.expected[0] if path.startswith("volumes/"))
+    await lab.ask(delete(transfer_object(lab, "Volume", 0, volume, id=31, name="volume")))
+    lab.gone(0, volume)
+    del lab.zone.downloads[202], lab.zone.downloads[31]
+
+
+async def test_a_certificate_is_renewed_on_the_link(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    answer = await lab.server.provision_certificate(reconnect=True)
+    assert answer.result, answer.details
+    with scenario.healing("the link with the new certificate"):
+        connections = lab.server.connections_accepted
+        await lab.server.wait_until(lambda: lab.server.connections_accepted > connections, 60)
+        await lab.up()
+    assert lab.server.handshakes_failed == []
+
+
+async def test_the_service_is_stopped_and_started(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    """As provisioning certificates over SSH does."""
+    await lab.shell.must("systemctl stop cloud.service", 120)
+    await lab.server.wait_until(lambda: lab.server.host().status is not HostStatus.UP, 60)
+    with scenario.healing("Up after systemctl start"):
+        await lab.shell.must("systemctl start cloud.service", 200)
+        await lab.up()
+
+
+async def test_it_moves_to_another_management_server(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    first = lab.networks.management.host
+    second = add_address(lab.networks.management, 4)
+    zone = Zone(stores=list(lab.zone.stores), servers=(second, first))
+    async with ManagementServer(
+        zone=zone, timing=TIMING, authority=lab.authority, host=second, port=PORT
+    ) as other:
+        await lab.ask(commands.setup_server_list([second, first], [], "static", 0, check_now=False))
+        await lab.ask(commands.migrate([second, first], [first]))
+        with scenario.healing("Up at the other server"):
+            await other.wait_for_status(HostStatus.UP, deadline_s=120)
+        before = lab.server.connections_accepted
+        answer = await other.ask(commands.migrate([first], [second]))
+        assert answer.result, answer.details
+        with scenario.healing("Up at the first again"):
+            await lab.server.wait_until(lambda: lab.server.connections_accepted > before, 90)
+            await lab.up()
+    assert lab.server.violations == other.violations == []
+
+
+async def test_the_check_finds_nothing_wrong(lab: World, guest: Guest, scenario: Scenario) -> None:
+    said = await lab.shell.run("ssvm-check --json", 300)
+    report = json.loads(said.output)
+    scenario.note(said.output[:4000])
+    assert report
+    text = await lab.shell.run("ssvm-check", 300)
+    scenario.note(text.output)
+    assert said.code == text.code
+    scenario.measured["words"] = len(text.output.split())
+
+
+async def test_the_stores_hold_exactly_what_they_must(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    lab.check_trees()
+    assert lab.server.violations == []
+
+
+async def test_it_ends_cleanly(lab: World, guest: Guest, scenario: Scenario) -> None:
+    await lab.shell.must("journalctl -u cloud --no-pager -o cat | tail -n 5")
+    await guest.stop()
+    await lab.server.wait_until(lambda: lab.server.host().status is not HostStatus.UP, 60)
+    lab.check_trees()
