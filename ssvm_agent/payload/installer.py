@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Installing a bundle in a machine, and taking it back.
+
+Theory of operation: a release is copied beside the others and checked before anything notices it.
+Then the journal says *switched*, the links are turned, the outfit is placed and the agent is
+started anew. If the new agent does not report a ready link in time, everything is turned back. The
+journal is always ahead of the disk: whoever runs next after a cut-off run knows what to mend.
+"""
+
+from __future__ import annotations
+
+import compileall
+import contextlib
+import fcntl
+import json
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+from ssvm_agent.host.clock import Clock
+from ssvm_agent.host.pools import WorkPool
+from ssvm_agent.payload import journal, outfit, signature
+from ssvm_agent.payload.errors import NothingToUndoError, PayloadError, WrongMachineError
+from ssvm_agent.payload.journal import Record, Stage
+from ssvm_agent.payload.manifest import Manifest, read_and_verify
+from ssvm_agent.payload.places import Places
+from ssvm_agent.payload.services import Services
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Thousands of small files on the slow disk of a small machine.
+_COPY_DEADLINE_S: Final = 600.0
+_LOOK_S: Final = 1.0
+_READY: Final = "ready"
+
+
+class Outcome(StrEnum):
+    """How an installation ended."""
+
+    INSTALLED = "installed"
+    UNCHANGED = "unchanged"
+    ROLLED_BACK = "rolled-back"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of a run.
+
+    Attributes:
+        release: The release that is current now; None for the machine's own service.
+        before: The one that was current when the run began.
+        reason: Why it was rolled back; empty otherwise.
+    """
+
+    outcome: Outcome
+    release: str | None
+    before: str | None
+    reason: str = ""
+
+
+class Installer:
+    """One machine to install in.
+
+    Args:
+        places: The machine.
+        services: Its service manager.
+        pool: Threads for its disk.
+        clock: Times of the journal, and waiting.
+        say: Told each step, in a few words.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        services: Services,
+        *,
+        pool: WorkPool,
+        clock: Clock,
+        say: Callable[[str], None],
+    ) -> None:
+        self._places = places
+        self._services = services
+        self._pool = pool
+        self._clock = clock
+        self._say = say
+
+    async def install(
+        self, bundle: Path, *, confirm_within_s: float, trusted_key: Path | None = None
+    ) -> Verdict:
+        """Install an unpacked bundle.
+
+        Args:
+            bundle: Its directory; it may be removed afterwards.
+            confirm_within_s: How long the new agent may take to reach a management server.
+            trusted_key: Public key the bundle must be signed with; None asks for no signature.
+
+        Raises:
+            PayloadError: The bundle is refused, or another installation runs; nothing was changed.
+            OSError: The disk refuses; everything is as it was.
+        """
+        with self._alone():
+            await self._mend()
+            self._say("checking the bundle")
+            manifest = await self._blocking(_check, bundle, trusted_key)
+            release, before = manifest.release_name, self._places.release("current")
+            record = journal.begin(release, self._places, self._clock.now())
+            if release != before:
+                await self._note(record)
+                await self._stage(bundle, release)
+            elif not await self._blocking(outfit.place, self._places, self._home_of(release)):
+                return Verdict(outcome=Outcome.UNCHANGED, release=release, before=before)
+            return await self._switch(record, confirm_within_s)
+
+    async def undo(self) -> Verdict:
+        """Go back to the release before, or to the machine's own service.
+
+        Raises:
+            NothingToUndoError: Nothing is installed.
+        """
+        with self._alone():
+            await self._mend()
+            current = self._places.release("current")
+            if current is None:
+                raise NothingToUndoError("No agent of ours is installed here.")
+            before = self._places.release("previous")
+            record = journal.begin(current, self._places, self._clock.now())
+            await self._note(record.at(Stage.SWITCHED, self._clock.now()))
+            await self._turn(before, previous=None)
+            await self._note(record.at(Stage.UNDONE, self._clock.now()))
+            await self._blocking(self._places.prune)
+            return Verdict(outcome=Outcome.UNDONE, release=before, before=current)
+
+    async def place(self) -> list[str]:
+        """Put the outfit of the current release back where something else was put over it."""
+        current = self._places.release("current")
+        if current is None:
+            raise NothingToUndoError("No agent of ours is installed here.")
+        changed = await self._blocking(outfit.place, self._places, self._home_of(current))
+        return list(changed)
+
+    async def _stage(self, bundle: Path, release: str) -> None:
+        self._say(f"copying {release}")
+        places = self._places
+        staging = await self._blocking(places.stage, bundle, release)
+        # What arrived on the disk is what was checked; and a unit that may not write cannot
+        # compile later.
+        await self._blocking(read_and_verify, staging)
+        await self._blocking(_compile, staging)
+        await self._blocking(places.admit, staging, release)
+
+    async def _switch(self, record: Record, confirm_within_s: float) -> Verdict:
+        await self._note(record.at(Stage.SWITCHED, self._clock.now()))
+        self._say(f"switching to {record.release}")
+        is_new = record.release != record.before
+        previous = record.before if is_new else record.previous
+        try:
+            await self._turn(record.release, previous=previous)
+            reason = await self._not_ready(confirm_within_s)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await self._turn_back(record, "the installation was interrupted")
+            raise
+        if reason:
+            await self._turn_back(record, reason)
+            return Verdict(
+                outcome=Outcome.ROLLED_BACK,
+                release=record.before,
+                before=record.before,
+                reason=reason,
+            )
+        await self._note(record.at(Stage.CONFIRMED, self._clock.now()))
+        await self._blocking(self._places.prune)
+        return Verdict(outcome=Outcome.INSTALLED, release=record.release, before=record.before)
+
+    async def _turn_back(self, record: Record, reason: str) -> None:
+        self._say(f"going back: {reason}")
+        await self._turn(record.before, previous=record.previous)
+        await self._note(record.at(Stage.ROLLED_BACK, self._clock.now(), reason))
+        await self._blocking(self._places.prune)
+
+    async def _turn(self, release: str | None, *, previous: str | None) -> None:
+        """Make a release the current one (None: none of ours) and start what it brings."""
+        places = self._places
+        if release is None:
+            await self._blocking(outfit.withdraw, places)
+            places.switch("current", None)
+            places.switch("previous", None)
+        else:
+            places.switch("previous", previous)
+            places.switch("current", release)
+            await self._blocking(outfit.place, places, self._home_of(release))
+            await self._services.enable(outfit.units(self._home_of(release)))
+        await self._services.reload()
+        places.link_status.unlink(missing_ok=True)
+        await self._services.restart()
+
+    async def _not_ready(self, within_s: float) -> str:
+        """Wait for the new agent's link; why it is not to be kept, or an empty text."""
+        if not self._services.is_running:
+            return ""
+        self._say(f"waiting up to {within_s:g} s for the management server")
+        end = self._clock.monotonic() + within_s
+        last = "the agent did not start"
+        while self._clock.monotonic() < end:
+            status = await self._blocking(_read_status, self._places.link_status)
+            if status.get("state") == _READY:
+                return ""
+            if status:
+                last = str(status.get("last_error") or f"the link is {status.get('state')}")
+            await self._clock.sleep(_LOOK_S)
+        return f"no management server was reached within {within_s:g} s: {last}"
+
+    async def _mend(self) -> None:
+        """Bring what a cut-off run began to an end."""
+        record = await self._blocking(journal.read, self._places.journal)
+        if record is None or record.stage not in {Stage.STAGED, Stage.SWITCHED}:
+            return
+        self._say(f"mending an installation that was cut off ({record.stage})")
+        reason = "the installation was cut off"
+        await self._blocking(self._places.drop_stagings)
+        if record.stage is Stage.STAGED:
+            await self._note(record.at(Stage.ROLLED_BACK, self._clock.now(), reason))
+            await self._blocking(self._places.prune)
+            return
+        status = await self._blocking(_read_status, self._places.link_status)
+        current = self._places.release("current")
+        if current == record.release and status.get("state") == _READY:
+            await self._blocking(outfit.place, self._places, self._home_of(current))
+            await self._note(record.at(Stage.CONFIRMED, self._clock.now()))
+            return
+        await self._turn_back(record, reason)
+
+    def _home_of(self, release: str) -> Path:
+        return self._places.releases / release
+
+    async def _note(self, record: Record) -> None:
+        await self._blocking(journal.write, self._places.journal, record)
+
+    async def _blocking(self, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+        return await self._pool.call(work, *args, deadline_s=_COPY_DEADLINE_S, **more)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._places.home.mkdir(parents=True, exist_ok=True)
+        with (self._places.home / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise PayloadError("Another installation is running; wait for its end.") from error
+            yield
+
+
+def _check(bundle: Path, trusted_key: Path | None) -> Manifest:
+    if trusted_key is not None:
+        signature.verify(bundle, trusted_key)
+    manifest = read_and_verify(bundle)
+    machine, python = platform.machine(), ".".join(platform.python_version_tuple()[:2])
+    if manifest.architecture != machine:
+        raise WrongMachineError(
+            f"The bundle is for {manifest.architecture}, this machine is {machine}: deliver "
+            f"ssvm-agent-{manifest.version}-{machine}.tar.gz."
+        )
+    if manifest.python != python:
+        raise WrongMachineError(
+            f"The bundle is for Python {manifest.python}, this machine has {python}: "
+            "the system VM must be Debian 12."
+        )
+    return manifest
+
+
+def _compile(release: Path) -> None:
+    """Compile every module, so that a start needs no writing and no compiling."""
+    compileall.compile_dir(release / "lib", quiet=2, workers=1)
+
+
+def _read_status(path: Path) -> dict[str, object]:
+    try:
+        status = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return status if isinstance(status, dict) else {}

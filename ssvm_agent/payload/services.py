@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service manager of the machine, as far as an installation needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ssvm_agent.host.run import Runner
+from ssvm_agent.payload.places import Places
+
+AGENT: Final = "cloud.service"
+_DEADLINE_S: Final = 30.0
+# The agent may finish what it is at (TimeoutStopSec) and its first attempt to connect
+# (TimeoutStartSec of the unit).
+_RESTART_DEADLINE_S: Final = 300.0
+
+
+class Services:
+    """systemd, through ``systemctl``.
+
+    Args:
+        places: The machine.
+        runner: Starts the program.
+        is_running: Whether the machine runs; otherwise only what is on its disk is changed.
+    """
+
+    def __init__(self, places: Places, runner: Runner, *, is_running: bool) -> None:
+        self._places = places
+        self._runner = runner
+        self.is_running = is_running
+
+    async def enable(self, units: Sequence[str]) -> None:
+        """Start units at boot."""
+        root = [] if self.is_running else [f"--root={self._places.root}"]
+        await self._runner.run(
+            ["systemctl", *root, "--quiet", "enable", *units], deadline_s=_DEADLINE_S
+        )
+
+    async def reload(self) -> None:
+        """Have unit files read again."""
+        if self.is_running:
+            await self._runner.run(["systemctl", "daemon-reload"], deadline_s=_DEADLINE_S)
+
+    async def restart(self) -> None:
+        """Start the agent anew; whether it comes up is for others to see."""
+        if self.is_running:
+            await self._runner.run(
+                ["systemctl", "--no-block", "restart", AGENT],
+                deadline_s=_RESTART_DEADLINE_S,
+                check=False,
+            )
