@@ -123,11 +123,14 @@ class Obtain:
         memory = BootMemory(self.root / MEMORY, keeps=keep)
         hypervisor, reason = await self.platform()
         found = await self.pool.call(self._taken_before, memory, identity)
+        is_new = found is None
         if found is None:
             channels = channels_for(hypervisor, root=self.root, runner=self.runner, pool=self.pool)
             search = Search(channels, memory, identity, self.clock, self.pool, self.wait_s)
             found = await search.run()
-        problem = await self.pool.call(self._keep, memory, identity, found) if keep else ""
+        problem = ""
+        if keep and is_new:
+            problem = await self.pool.call(self._keep, memory, identity, found)
         return Obtained(
             found=found,
             hypervisor=hypervisor or Hypervisor.KVM,
@@ -141,9 +144,10 @@ class Obtain:
             text = plain(read_bytes(self.root / BOOT_TEXT))
         except OSError:
             return None
-        if text is None or not memory.was_used_in(identity.boot_id, text):
+        channel = None if text is None else memory.channel_in(identity.boot_id, text)
+        if text is None or channel is None:
             return None
-        return BootText(text=text, channel=f"/{BOOT_TEXT} ({TAKEN_BEFORE})")
+        return BootText(text=text, channel=f"{channel} ({TAKEN_BEFORE})")
 
     def _keep(self, memory: BootMemory, identity: BootIdentity, found: BootText) -> str:
         """Write the text for others, and that it was taken; returns why that failed."""

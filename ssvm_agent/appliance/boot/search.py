@@ -94,16 +94,21 @@ class BootMemory:
 
     def was_used_in(self, boot_id: str, text: str) -> bool:
         """Whether this very text was taken in this very boot."""
+        return self.channel_in(boot_id, text) is not None
+
+    def channel_in(self, boot_id: str, text: str) -> str | None:
+        """The channel that brought this very text in this very boot; ``None`` if none did."""
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return False
-        return (
+            return None
+        is_this = (
             isinstance(record, dict)
             and bool(boot_id)
             and record.get("boot_id") == boot_id
             and record.get("sha256") == _digest(text)
         )
+        return str(record.get("channel", "")) if is_this else None
 
     def remember(self, boot_id: str, text: str, channel: str) -> None:
         """Note that this text was taken in this boot."""

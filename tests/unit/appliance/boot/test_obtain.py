@@ -96,7 +96,7 @@ async def test_later_phases_take_the_text_of_the_first(machine: Obtain) -> None:
     await machine.from_channels(keep=True)
     beside_the_loop(path.write_text, "root=/dev/vda6")
     again = await machine.from_channels(keep=True)
-    assert "taken earlier in this boot" in again.found.channel
+    assert again.found.channel == "kernel command line (taken earlier in this boot)"
     assert machine.clock.monotonic() == 1000.0, "nothing was waited for"
 
 
