@@ -56,6 +56,17 @@ class Guest:
         path = self._folder / "console"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    @property
+    def folder(self) -> Path:
+        """Where its disk, console and sockets are."""
+        return self._folder
+
+    async def wait_for_console(self, text: str, deadline_s: float) -> None:
+        """Wait until the guest has written this to its serial port."""
+        async with asyncio.timeout(deadline_s):
+            while text not in self.console:  # noqa: ASYNC110 - a file tells nobody
+                await asyncio.sleep(0.5)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -100,6 +111,7 @@ class Guest:
                 "-qmp", f"unix:{self._folder}/monitor,server=on,wait=off",
                 "-device", "virtio-rng-pci",
                 *self._nics,
+                *(word.format(folder=self._folder) for word in self._extra),
             ),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=log,
