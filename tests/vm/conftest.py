@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -84,13 +85,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         item.stash[_PASSED] = report.passed
 
 
-@pytest.fixture
-def scenario(request: pytest.FixtureRequest) -> Iterator[Scenario]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def scenario(request: pytest.FixtureRequest) -> AsyncIterator[Scenario]:
     """The report of the test that runs: its timeline, and how long healing took."""
+    lab: World | None = None
+    if "lab" in request.fixturenames:
+        lab = request.getfixturevalue("lab")
     one = Scenario(request.node.name.removeprefix("test_"))
     request.config.stash.setdefault(_SCENARIOS, []).append(one)
     yield one
-    one.end("passed" if request.node.stash.get(_PASSED, False) else "FAILED")
+    passed = request.node.stash.get(_PASSED, False)
+    if not passed and lab is not None:
+        with contextlib.suppress(TimeoutError):
+            said = await lab.shell.run("journalctl -u cloud.service -n 80 --no-pager", 30)
+            one.note(said.output)
+    one.end("passed" if passed else "FAILED")
     one.write(_REPORTS)
 
 

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bad day: everything around the guest breaks, one thing after the other, and it heals by itself.
+
+After each scenario the host is Up, both stores list what they hold, and no object is lost or half
+there (``tests.vm.lab.steps.all_is_well``). What takes its time is recorded as the seconds to heal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from typing import Final
+
+import pytest
+
+from ssvm_agent.simulator import commands
+from ssvm_agent.simulator.authority import CertificateAuthority
+from ssvm_agent.simulator.downloads import Download
+from ssvm_agent.simulator.errors import DownloadFailedError
+from ssvm_agent.simulator.model import HostStatus
+from tests.vm.lab.guest import Guest
+from tests.vm.lab.network import GUESTS
+from tests.vm.lab.report import Scenario
+from tests.vm.lab.steps import HEAL_S, all_is_well, answers, eventually
+from tests.vm.lab.world import World
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.needs_root,
+    pytest.mark.needs("qemu-system-x86_64", "ganesha.nfsd", "rpcbind", "nginx", "qemu-img"),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(900),
+]
+
+_OUTAGE_S: Final = 60.0
+
+
+async def outcome(download: Download, deadline_s: float = HEAL_S) -> str:
+    """How a download ended: DOWNLOADED, or the reason given."""
+    try:
+        await download.result(deadline_s)
+    except DownloadFailedError as error:
+        return str(error)
+    return "DOWNLOADED"
+
+
+def finished(lab: World, download: Download, said: str) -> None:
+    """A download that ended well left its object, one that did not left nothing."""
+    store = lab.zone.stores.index(
+        next(one for one in lab.zone.stores if one.url == download.command.fields["secUrl"])
+    )
+    if said == "DOWNLOADED":
+        content = lab.images.root / download.image.url.rpartition("/")[2]
+        lab.expect(store, download.last["installPath"], content)
+    else:
+        assert said.strip(), "a failure without a reason"
+        del lab.zone.downloads[download.image.id]
+
+
+async def test_there_is_something_to_lose(lab: World, guest: Guest, scenario: Scenario) -> None:
+    await lab.bring_in("first", lab.images.qcow2(), image_id=301)
+    await lab.bring_in("second", lab.images.qcow2(), image_id=302, store=1)
+    await all_is_well(lab, scenario, "nothing broke yet")
+
+
+async def test_an_nfs_server_dies_for_a_minute(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    """During a download and a list: the other store works, the link stays, no list is empty."""
+    connections = lab.server.connections_accepted
+    download = lab.register("slow", lab.images.large(16), slow=True, image_id=310)
+    await lab.server.wait_until(lambda: download.percent > 10, 60)
+    lab.stores[0].kill()
+    scenario.note("NFS server of the first store killed")
+    listing = asyncio.create_task(lab.server.ask(commands.list_template(lab.store(0))))
+    end = asyncio.get_running_loop().time() + _OUTAGE_S
+    while asyncio.get_running_loop().time() < end:
+        assert len(await lab.listed(1)) == 1
+        await asyncio.sleep(5)
+    assert lab.server.host().status is HostStatus.UP
+    assert lab.server.connections_accepted == connections
+    lab.stores[0].start()
+    with scenario.healing("the store answers again"):
+        await eventually(lambda: answers(lab, commands.list_template(lab.store(0))))
+    said = await listing
+    scenario.note(f"the list said {said.result} {said.details}")
+    assert not said.result or "first" in said.fields["templateInfos"]
+    ended = await outcome(download)
+    scenario.note(f"the download ended: {ended}")
+    finished(lab, download, ended)
+    await all_is_well(lab, scenario, "everything")
+
+
+async def test_the_management_server_is_killed_and_restarted(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    await lab.kill_server()
+    scenario.note("killed")
+    await asyncio.sleep(15)
+    await lab.start_server()
+    with scenario.healing("Up"):
+        await lab.server.wait_until(lambda: lab.server.connections_accepted > 0, HEAL_S)
+        await lab.up(HEAL_S)
+    await all_is_well(lab, scenario, "everything")
+
+
+async def test_the_management_server_freezes(lab: World, guest: Guest, scenario: Scenario) -> None:
+    """It keeps its sockets open and says nothing, as a stopped process does."""
+    accepted = lab.server.connections_accepted
+    lab.server.faults.stall_handshake = True
+    lab.server.session().link.freeze()
+    await lab.server.wait_until(lambda: lab.server.connections_accepted > accepted, 120)
+    scenario.note("the agent has noticed and tries anew")
+    lab.server.faults.stall_handshake = False
+    with scenario.healing("Up"):
+        await eventually(lambda: up_again(lab, accepted))
+    await all_is_well(lab, scenario, "everything")
+
+
+async def up_again(lab: World, accepted: int) -> bool:
+    return (
+        lab.server.connections_accepted > accepted
+        and lab.server.host().status is HostStatus.UP
+        and (await lab.server.ask(commands.check_health())).result
+    )
+
+
+async def test_the_link_is_cut(lab: World, guest: Guest, scenario: Scenario) -> None:
+    """Nothing passes between guest and management network, stores included, for half a minute."""
+    lab.networks.management.disturb(cut=True)
+    await asyncio.sleep(30)
+    lab.networks.management.heal()
+    with scenario.healing("Up and answering"):
+        await eventually(lambda: up_again(lab, 0))
+    await all_is_well(lab, scenario, "everything")
+
+
+async def test_a_slow_and_lossy_network(lab: World, guest: Guest, scenario: Scenario) -> None:
+    """200 ms there and as many back, 3 % of the frames lost: everything works, only slower."""
+    accepted = lab.server.connections_accepted
+    lab.networks.management.disturb(loss=0.03, delay_s=0.1)
+    try:
+        fields = await lab.bring_in("far", lab.images.qcow2(), image_id=320, deadline_s=300)
+        scenario.note(f"downloaded to {fields['installPath']}")
+        assert lab.server.connections_accepted == accepted
+    finally:
+        lab.networks.management.heal()
+    await all_is_well(lab, scenario, "everything")
+
+
+async def test_an_export_is_read_only(lab: World, guest: Guest, scenario: Scenario) -> None:
+    lab.stores[1].restart(read_only=True)
+    download = lab.register("refused", lab.images.iso(), store=1, image_id=330)
+    said = await outcome(download)
+    scenario.note(said)
+    assert said != "DOWNLOADED"
+    finished(lab, download, said)
+    assert len(await lab.listed(1)) == 1
+    lab.stores[1].restart()
+    with scenario.healing("a download works"):
+
+        async def works() -> bool:
+            download = lab.register("allowed", lab.images.iso(), store=1, image_id=331)
+            said = await outcome(download)
+            scenario.note(said)
+            finished(lab, download, said)
+            return said == "DOWNLOADED"
+
+        await eventually(works)
+    await all_is_well(lab, scenario, "everything")
+
+
+async def test_handles_are_stale_after_a_new_export(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    lab.stores[0].restart(stale=True)
+    await all_is_well(lab, scenario, "everything")
+
+
+async def test_garbage_at_every_open_port(lab: World, guest: Guest, scenario: Scenario) -> None:
+    """2,000 connections that say something short and senseless."""
+    address = lab.networks.public.address(GUESTS[0])
+    listening = await lab.shell.must("ss -Hltn | awk '{print $4}'")
+    ports = {int(line.rpartition(":")[2]) for line in listening.split()}
+    scenario.note(f"listening in the guest: {sorted(ports)}")
+    rng = random.Random(1)
+    reached: dict[int, int] = {}
+    limit = asyncio.Semaphore(40)
+
+    async def poke(host: str, port: int) -> None:
+        async with limit:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(3):
+                    _, writer = await asyncio.open_connection(host, port)
+                    reached[port] = reached.get(port, 0) + 1
+                    writer.write(rng.randbytes(24))
+                    writer.close()
+
+    hosts = [address, lab.networks.management.address(GUESTS[0])]
+    open_ports = []
+    for host in hosts:
+        for port in ports:
+            before = reached.get(port, 0)
+            await poke(host, port)
+            if reached.get(port, 0) > before:
+                open_ports.append((host, port))
+    scenario.note(f"open: {open_ports}")
+    each = 2000 // max(1, len(open_ports))
+    async with asyncio.TaskGroup() as group:
+        for host, port in open_ports * each:
+            group.create_task(poke(host, port))
+    scenario.measured["connections"] = sum(reached.values())
+    assert sum(reached.values()) > 1500
+    await all_is_well(lab, scenario, "everything")
+
+
+async def test_the_clock_jumps_by_an_hour(lab: World, guest: Guest, scenario: Scenario) -> None:
+    download = lab.register("timeless", lab.images.large(8), slow=True, image_id=340)
+    await lab.server.wait_until(lambda: download.percent > 10, 60)
+    for jump in ("+1 hour", "-2 hour", "+1 hour"):
+        await lab.shell.must(f"date -s '{jump}'")
+        await asyncio.sleep(2)
+    said = await outcome(download)
+    assert said == "DOWNLOADED"
+    finished(lab, download, said)
+    await all_is_well(lab, scenario, "everything")
+
+
+async def test_the_disk_of_the_guest_is_full(lab: World, guest: Guest, scenario: Scenario) -> None:
+    await lab.shell.must("fallocate -l $(($(df --output=avail -B1 / | tail -1))) /filled; true", 60)
+    await lab.shell.run("dd if=/dev/zero of=/filled2 bs=4k 2>/dev/null; sync", 60)
+    scenario.note(await lab.shell.must("df / | tail -1"))
+    try:
+        fields = await lab.bring_in("nospace", lab.images.template(), image_id=350)
+        scenario.note(f"downloaded to {fields['installPath']}")
+        accepted = lab.server.connections_accepted
+        lab.server.disconnect()
+        await eventually(lambda: up_again(lab, accepted))
+    finally:
+        await lab.shell.must("rm -f /filled /filled2")
+    await all_is_well(lab, scenario, "everything")
+
+
+async def test_the_agent_is_killed_again_and_again(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    """kill -9 at random moments of downloads; the service manager brings it back."""
+    rng = random.Random(6)
+    kills = 8
+    for number in range(kills):
+        image_id = 400 + number
+        image = rng.choice([lab.images.template(), lab.images.qcow2(), lab.images.iso()])
+        download = lab.register(f"mix-{number}", image, store=number % 2, image_id=image_id)
+        await asyncio.sleep(rng.uniform(0.0, 2.5))
+        accepted = lab.server.connections_accepted
+        await lab.shell.must("systemctl kill -s KILL cloud.service")
+        await lab.server.wait_until(lambda: lab.server.connections_accepted > accepted, HEAL_S)  # noqa: B023
+        await lab.up(HEAL_S)
+        said = await outcome(download)
+        scenario.note(f"{number}: {said}")
+        assert said == "DOWNLOADED"
+        lab.expect(number % 2, download.last["installPath"], image.plain)
+    scenario.measured["kills"] = kills
+    await all_is_well(lab, scenario, "everything")
+
+
+async def test_the_power_is_cut(lab: World, guest: Guest, scenario: Scenario) -> None:
+    """During a download; the guest boots from the disk it had."""
+    download = lab.register("powerless", lab.images.large(8), slow=True, image_id=360)
+    await lab.server.wait_until(lambda: download.percent > 20, 60)
+    accepted = lab.server.connections_accepted
+    await guest.kill()
+    lab.shell.forget()
+    scenario.note("power cut")
+    await guest.start()
+    with scenario.healing("Up after the boot"):
+        await lab.server.wait_until(lambda: lab.server.connections_accepted > accepted, HEAL_S)
+        await lab.up(HEAL_S)
+    said = await outcome(download)
+    scenario.note(said)
+    assert said == "DOWNLOADED"
+    finished(lab, download, said)
+    await all_is_well(lab, scenario, "everything")
+
+
+async def test_a_server_with_another_certificate(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    """One that the pinned authority did not sign gets nothing; the right one is found again."""
+    answer = await lab.server.provision_certificate()
+    assert answer.result, answer.details
+    await lab.kill_server()
+    await lab.start_server(CertificateAuthority.create())
+    await lab.server.wait_until(lambda: bool(lab.server.handshakes_failed), 120)
+    await asyncio.sleep(10)
+    assert not lab.server._state.sessions
+    await lab.kill_server()
+    await lab.start_server()
+    with scenario.healing("Up at the right one"):
+        await lab.server.wait_until(lambda: lab.server.connections_accepted > 0, HEAL_S)
+        await lab.up(HEAL_S)
+    await all_is_well(lab, scenario, "everything")
