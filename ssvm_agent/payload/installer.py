@@ -13,9 +13,11 @@ import compileall
 import contextlib
 import fcntl
 import json
+import os
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -104,15 +106,17 @@ class Installer:
             PayloadError: The bundle is refused, or another installation runs; nothing was changed.
             OSError: The disk refuses; everything is as it was.
         """
-        with self._alone():
+        async with self._alone():
             await self._mend()
             self._say("checking the bundle")
             manifest = await self._blocking(_check, bundle, trusted_key)
-            release, before = manifest.release_name, self._places.release("current")
-            record = journal.begin(release, self._places, self._clock.now())
+            release = manifest.release_name
+            record = await self._begin(release)
+            before = record.before
+            self._tell_of_downgrade(before, release)
             if release != before:
                 await self._note(record)
-                await self._stage(bundle, release)
+                await self._stage(bundle, record)
             elif not await self._blocking(outfit.place, self._places, self._home_of(release)):
                 return Verdict(outcome=Outcome.UNCHANGED, release=release, before=before)
             return await self._switch(record, confirm_within_s)
@@ -123,13 +127,11 @@ class Installer:
         Raises:
             NothingToUndoError: Nothing is installed.
         """
-        with self._alone():
+        async with self._alone():
             await self._mend()
-            current = self._places.release("current")
-            if current is None:
-                raise NothingToUndoError("No agent of ours is installed here.")
-            before = self._places.release("previous")
-            record = journal.begin(current, self._places, self._clock.now())
+            current = await self._current()
+            record = await self._begin(current)
+            before = record.previous
             await self._note(record.at(Stage.SWITCHED, self._clock.now()))
             await self._turn(before, previous=None)
             await self._note(record.at(Stage.UNDONE, self._clock.now()))
@@ -138,30 +140,40 @@ class Installer:
 
     async def place(self) -> list[str]:
         """Put the outfit of the current release back where something else was put over it."""
-        current = self._places.release("current")
-        if current is None:
-            raise NothingToUndoError("No agent of ours is installed here.")
-        changed = await self._blocking(outfit.place, self._places, self._home_of(current))
-        return list(changed)
+        home = self._home_of(await self._current())
+        return await self._blocking(outfit.place, self._places, home)
 
-    async def _stage(self, bundle: Path, release: str) -> None:
-        self._say(f"copying {release}")
+    async def _stage(self, bundle: Path, record: Record) -> None:
+        self._say(f"copying {record.release}")
         places = self._places
-        staging = await self._blocking(places.stage, bundle, release)
-        # What arrived on the disk is what was checked; and a unit that may not write cannot
-        # compile later.
-        await self._blocking(read_and_verify, staging)
-        await self._blocking(_compile, staging)
-        await self._blocking(places.admit, staging, release)
+        try:
+            staging = await self._blocking(places.stage, bundle, record.release)
+            # What arrived on the disk is what was checked; and a unit that may not write cannot
+            # compile later.
+            await self._blocking(read_and_verify, staging)
+            await self._blocking(_compile, staging)
+            await self._blocking(places.admit, staging, record.release)
+        except BaseException as error:
+            # A disk that is full now may refuse the note as well; then the next run writes it.
+            with contextlib.suppress(OSError):
+                await self._drop_staged(record, str(error) or "the installation was interrupted")
+            raise
+
+    async def _drop_staged(self, record: Record, reason: str) -> None:
+        """Forget a copy that nothing has used yet."""
+        await self._blocking(self._places.drop_stagings)
+        await self._blocking(self._places.prune)
+        await self._note(record.at(Stage.ROLLED_BACK, self._clock.now(), reason))
 
     async def _switch(self, record: Record, confirm_within_s: float) -> Verdict:
-        await self._note(record.at(Stage.SWITCHED, self._clock.now()))
+        record = record.at(Stage.SWITCHED, self._clock.now())
+        await self._note(record)
         self._say(f"switching to {record.release}")
         is_new = record.release != record.before
         previous = record.before if is_new else record.previous
         try:
             await self._turn(record.release, previous=previous)
-            reason = await self._not_ready(confirm_within_s)
+            reason = await self._not_ready(record, confirm_within_s)
         except BaseException:
             with contextlib.suppress(Exception):
                 await self._turn_back(record, "the installation was interrupted")
@@ -188,19 +200,20 @@ class Installer:
         """Make a release the current one (None: none of ours) and start what it brings."""
         places = self._places
         if release is None:
+            await self._services.disable(await self._blocking(outfit.own_units, places))
             await self._blocking(outfit.withdraw, places)
-            places.switch("current", None)
-            places.switch("previous", None)
+            await self._blocking(places.switch, "current", None)
+            await self._blocking(places.switch, "previous", None)
         else:
-            places.switch("previous", previous)
-            places.switch("current", release)
+            await self._blocking(places.switch, "previous", previous)
+            await self._blocking(places.switch, "current", release)
             await self._blocking(outfit.place, places, self._home_of(release))
-            await self._services.enable(outfit.units(self._home_of(release)))
+            units = await self._blocking(outfit.units, self._home_of(release))
+            await self._services.enable(units)
         await self._services.reload()
-        places.link_status.unlink(missing_ok=True)
         await self._services.restart()
 
-    async def _not_ready(self, within_s: float) -> str:
+    async def _not_ready(self, record: Record, within_s: float) -> str:
         """Wait for the new agent's link; why it is not to be kept, or an empty text."""
         if not self._services.is_running:
             return ""
@@ -208,7 +221,7 @@ class Installer:
         end = self._clock.monotonic() + within_s
         last = "the agent did not start"
         while self._clock.monotonic() < end:
-            status = await self._blocking(_read_status, self._places.link_status)
+            status = await self._link_since(record)
             if status.get("state") == _READY:
                 return ""
             if status:
@@ -223,18 +236,37 @@ class Installer:
             return
         self._say(f"mending an installation that was cut off ({record.stage})")
         reason = "the installation was cut off"
-        await self._blocking(self._places.drop_stagings)
         if record.stage is Stage.STAGED:
-            await self._note(record.at(Stage.ROLLED_BACK, self._clock.now(), reason))
-            await self._blocking(self._places.prune)
+            await self._drop_staged(record, reason)
             return
-        status = await self._blocking(_read_status, self._places.link_status)
-        current = self._places.release("current")
+        status = await self._link_since(record)
+        current = await self._blocking(self._places.release, "current")
         if current == record.release and status.get("state") == _READY:
             await self._blocking(outfit.place, self._places, self._home_of(current))
             await self._note(record.at(Stage.CONFIRMED, self._clock.now()))
             return
         await self._turn_back(record, reason)
+
+    async def _link_since(self, record: Record) -> dict[str, object]:
+        """What the agent says of its link, if it came to that after the switch.
+
+        The agent that is on its way out may still write about its own.
+        """
+        status = await self._blocking(_read_status, self._places.link_status)
+        return status if str(status.get("since", "")) >= record.changed else {}
+
+    async def _current(self) -> str:
+        current = await self._blocking(self._places.release, "current")
+        if current is None:
+            raise NothingToUndoError("No agent of ours is installed here.")
+        return current
+
+    async def _begin(self, release: str) -> Record:
+        return await self._blocking(journal.begin, release, self._places, self._clock.now())
+
+    def _tell_of_downgrade(self, before: str | None, release: str) -> None:
+        if before is not None and _order(release) < _order(before):
+            self._say(f"this is a downgrade: {before} is newer than {release}")
 
     def _home_of(self, release: str) -> Path:
         return self._places.releases / release
@@ -245,15 +277,25 @@ class Installer:
     async def _blocking(self, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
         return await self._pool.call(work, *args, deadline_s=_COPY_DEADLINE_S, **more)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self._places.home.mkdir(parents=True, exist_ok=True)
-        with (self._places.home / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise PayloadError("Another installation is running; wait for its end.") from error
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        lock = await self._blocking(_lock, self._places.home)
+        try:
             yield
+        finally:
+            os.close(lock)
+
+
+def _lock(home: Path) -> int:
+    """Take the lock of a machine's installation; closing the descriptor gives it back."""
+    home.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise PayloadError("Another installation is running; wait for its end.") from error
+    return descriptor
 
 
 def _check(bundle: Path, trusted_key: Path | None) -> Manifest:
@@ -272,6 +314,11 @@ def _check(bundle: Path, trusted_key: Path | None) -> Manifest:
             "the system VM must be Debian 12."
         )
     return manifest
+
+
+def _order(release: str) -> list[int]:
+    """The numbers of a release's version, to tell which of two is newer."""
+    return [int(number) for number in re.findall(r"\d+", release.rpartition("-")[0])]
 
 
 def _compile(release: Path) -> None:

@@ -10,8 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
-from ssvm_agent.host.files import atomic_write
-from ssvm_agent.payload.places import Places
+from ssvm_agent.payload.places import Places, replace_file
 
 _FORMAT: Final = 1
 
@@ -70,7 +69,7 @@ def write(path: Path, record: Record) -> None:
     """Note a stage; it is on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     document = {"format": _FORMAT, **asdict(record)}
-    atomic_write(path, json.dumps(document, indent=1).encode() + b"\n")
+    replace_file(path, json.dumps(document, indent=1).encode() + b"\n")
 
 
 def read(path: Path) -> Record | None:

@@ -13,13 +13,13 @@ import contextlib
 import hashlib
 import json
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ssvm_agent.host.files import atomic_write
-from ssvm_agent.payload.places import Places
+from ssvm_agent.payload.places import Places, drop_unfinished, replace_file, unfinished
 
 _CURRENT: Final = "/opt/ssvm-agent/current"
 _UNITS: Final = "etc/systemd/system"
@@ -37,6 +37,8 @@ _DIRECTORIES: Final = (
     "etc/cloudstack/agent", "mnt/SecStorage", "usr/local/cloud/systemvm/conf", "var/cache/cloud",
     "usr/local/share/ca-certificates/cloudstack", "var/www/html",
 )  # fmt: skip
+
+Marks = dict[str, set[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,31 +91,43 @@ def units(release: Path) -> list[str]:
     return sorted(path.name for path in release.glob("share/systemd/*.service"))
 
 
+def own_units(places: Places) -> list[str]:
+    """The units this machine has from us alone."""
+    prefix = f"{_UNITS}/"
+    names = (path.removeprefix(prefix) for path in _read_placed(places) if path.startswith(prefix))
+    return sorted(name for name in names if "/" not in name)
+
+
 def place(places: Places, release: Path) -> list[str]:
     """Put every piece of a release where it belongs; what is right already is not touched.
+
+    What will be ours is written down before it is put there: a run that is cut off leaves nothing
+    that the next one would take for the machine's own.
 
     Returns:
         Paths that were changed, below the machine's root.
     """
     placed = _read_placed(places)
-    wanted = {piece.path: piece for piece in pieces(release)}
-    changed = [path for path in placed if path not in wanted and _take_out(places, path, placed)]
+    wanted = {
+        piece.path: piece for piece in pieces(release) if not _must_give_way(places, piece, placed)
+    }
+    expected = {path: placed.get(path, set()) | {wanted[path].mark} for path in wanted}
+    if {**placed, **expected} != placed:
+        _write_placed(places, {**placed, **expected})
     for directory in _DIRECTORIES:
         (places.root / directory).mkdir(parents=True, exist_ok=True)
-    marks: dict[str, str] = {}
+    changed = [path for path in placed if path not in wanted and _take_out(places, path, placed)]
     for path, piece in wanted.items():
+        drop_unfinished(places.root / path)
         there = _mark_of(places.root / path)
-        foreign = there is not None and there not in {piece.mark, placed.get(path)}
-        if foreign and piece.gives_way:
-            continue
-        marks[path] = piece.mark
         if there == piece.mark:
             continue
-        if foreign:
+        if there is not None and there not in expected[path]:
             _keep(places, path)
         _put(places.root / path, piece)
         changed.append(path)
-    if marks != placed:
+    marks = {path: {piece.mark} for path, piece in wanted.items()}
+    if marks != _read_placed(places):
         _write_placed(places, marks)
     return changed
 
@@ -127,9 +141,18 @@ def withdraw(places: Places) -> list[str]:
     return changed
 
 
-def _take_out(places: Places, path: str, placed: dict[str, str]) -> bool:
+def _must_give_way(places: Places, piece: Piece, placed: Marks) -> bool:
+    """Whether the machine has a file of its own where ours is only a substitute."""
+    if not piece.gives_way:
+        return False
+    there = _mark_of(places.root / piece.path)
+    return there is not None and there not in placed.get(piece.path, set()) | {piece.mark}
+
+
+def _take_out(places: Places, path: str, placed: Marks) -> bool:
     target, original = places.root / path, places.originals / path
-    if _mark_of(target) != placed[path]:
+    drop_unfinished(target)
+    if _mark_of(target) not in placed[path]:
         return False
     if original.is_symlink() or original.exists():
         original.replace(target)
@@ -143,23 +166,22 @@ def _take_out(places: Places, path: str, placed: dict[str, str]) -> bool:
 
 
 def _keep(places: Places, path: str) -> None:
-    original = places.originals / path
+    """Save a file of the machine's own; it is on disk when this returns."""
+    target, original = places.root / path, places.originals / path
     original.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        original.unlink()
-    shutil.copy2(places.root / path, original, follow_symlinks=False)
+    if target.is_symlink():
+        original.unlink(missing_ok=True)
+        original.symlink_to(target.readlink())
+        return
+    replace_file(original, target.read_bytes(), mode=stat.S_IMODE(target.stat().st_mode))
 
 
 def _put(target: Path, piece: Piece) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if piece.mode is not None:
-        if target.is_symlink():
-            target.unlink()
-        atomic_write(target, piece.data, mode=piece.mode)
+        replace_file(target, piece.data, mode=piece.mode)
         return
-    fresh = target.with_name(f".{target.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        fresh.unlink()
+    fresh = unfinished(target)
     fresh.symlink_to(piece.data.decode())
     fresh.replace(target)
 
@@ -177,16 +199,18 @@ def _mark(data: bytes, *, is_link: bool) -> str:
     return ("link:" if is_link else "file:") + hashlib.sha256(data).hexdigest()
 
 
-def _read_placed(places: Places) -> dict[str, str]:
+def _read_placed(places: Places) -> Marks:
+    """What is ours: path to the marks it may have."""
     try:
-        marks = json.loads((places.home / "placed.json").read_bytes())
+        document = json.loads((places.home / "placed.json").read_bytes())
     except (OSError, ValueError):
         return {}
-    return {str(path): str(mark) for path, mark in marks.items()}
+    return {str(path): set(marks) for path, marks in document.items()}
 
 
-def _write_placed(places: Places, marks: dict[str, str]) -> None:
-    atomic_write(places.home / "placed.json", json.dumps(marks, indent=1).encode() + b"\n")
+def _write_placed(places: Places, placed: Marks) -> None:
+    document = {path: sorted(marks) for path, marks in placed.items()}
+    replace_file(places.home / "placed.json", json.dumps(document, indent=1).encode() + b"\n")
 
 
 def _drop_in(name: str, text: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ssvm_agent.host.files import fsync_directory
+from ssvm_agent.host.files import atomic_write, fsync_directory
 
 _STAGING: Final = ".staging-"
 
@@ -74,9 +74,8 @@ class Places:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
         else:
-            fresh = self.home / f".{link}.new"
-            with contextlib.suppress(FileNotFoundError):
-                fresh.unlink()
+            fresh = unfinished(path)
+            drop_unfinished(path)
             # Relative: it also leads to the right place from outside a machine that is not running.
             fresh.symlink_to(Path("releases") / release)
             fresh.replace(path)
@@ -92,7 +91,6 @@ class Places:
             OSError: The disk refuses; nothing is left.
         """
         self.releases.mkdir(parents=True, exist_ok=True)
-        self.drop_stagings()
         staging = self.releases / f"{_STAGING}{release}"
         try:
             shutil.copytree(bundle, staging, symlinks=True)
@@ -122,6 +120,22 @@ class Places:
     def prune(self) -> None:
         """Remove releases that neither link leads to."""
         kept = {self.release("current"), self.release("previous")}
-        for release in self.releases.iterdir():
+        for release in self.releases.glob("*"):
             if release.name not in kept:
                 shutil.rmtree(release)
+
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace a file in one step; what a cut-off run left beside it goes."""
+    drop_unfinished(path)
+    atomic_write(path, data, mode=mode, temporary_name=unfinished(path).name)
+
+
+def drop_unfinished(path: Path) -> None:
+    """Remove what a cut-off run left beside a file."""
+    unfinished(path).unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> Path:
+    """Where a file or link lies until it gets its name; always the same, so it can be found."""
+    return path.with_name(f".{path.name}.new")

@@ -32,9 +32,17 @@ class Services:
 
     async def enable(self, units: Sequence[str]) -> None:
         """Start units at boot."""
+        await self._set("enable", units)
+
+    async def disable(self, units: Sequence[str]) -> None:
+        """No longer start units at boot."""
+        if units:
+            await self._set("disable", units)
+
+    async def _set(self, what: str, units: Sequence[str]) -> None:
         root = [] if self.is_running else [f"--root={self._places.root}"]
         await self._runner.run(
-            ["systemctl", *root, "--quiet", "enable", *units], deadline_s=_DEADLINE_S
+            ["systemctl", *root, "--quiet", what, *units], deadline_s=_DEADLINE_S
         )
 
     async def reload(self) -> None:
