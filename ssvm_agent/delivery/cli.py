@@ -50,8 +50,15 @@ def _code_of(error: AgentError) -> int:
 
 
 async def _run(options: argparse.Namespace, console: Console) -> int:
-    from ssvm_agent.delivery import commands
+    from ssvm_agent.delivery import commands, payload_commands
 
+    jobs = {
+        "rotate": commands.rotate,
+        "inject": commands.inject,
+        "install": payload_commands.install,
+        "status": payload_commands.status,
+        "undo": payload_commands.undo,
+    }
     task = asyncio.current_task()
     assert task is not None
     stop, received = Stop(), list[int]()
@@ -67,7 +74,7 @@ async def _run(options: argparse.Namespace, console: Console) -> int:
     for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
     try:
-        return int(await getattr(commands, options.job)(options, console, stop))
+        return int(await jobs[options.job](options, console, stop))
     except asyncio.CancelledError:
         if not received:
             raise

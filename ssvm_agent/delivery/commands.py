@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssvm_agent.delivery import keys_jobs, rotation_state
+from ssvm_agent.delivery.access import Access, Deadlines
 from ssvm_agent.delivery.console import Console
 from ssvm_agent.delivery.errors import KeyFileError, UsageError
 from ssvm_agent.delivery.fleet import Result, Stop
@@ -20,7 +21,6 @@ from ssvm_agent.delivery.knownhosts import KnownHosts
 from ssvm_agent.delivery.options import state_directory
 from ssvm_agent.delivery.rotation_state import RotationState
 from ssvm_agent.delivery.session import Door
-from ssvm_agent.delivery.ssh import Access, Deadlines
 from ssvm_agent.delivery.targets import Target, parse_target, read_targets, without_repeats
 from ssvm_agent.host.clock import SystemClock
 from ssvm_agent.host.pools import WorkPool

@@ -24,7 +24,7 @@ class Console:
     """
 
     def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
+        self.as_json = as_json
         self._shown = 0.0
         self._open_line = False
 
@@ -49,7 +49,7 @@ class Console:
 
     def results(self, results: Sequence[Result], *, code: int, facts: dict[str, Any]) -> None:
         """All results, at the end."""
-        if self._as_json:
+        if self.as_json:
             targets = [
                 {"target": one.name, "ok": one.ok, "result": one.code, "message": one.message}
                 for one in results
@@ -73,14 +73,14 @@ class Console:
     def line(self, text: str) -> None:
         """A line for people."""
         self._end_line()
-        if not self._as_json:
+        if not self.as_json:
             sys.stdout.write(f"{mask_text(text)}\n")
 
     def failure(self, code: str, message: str, detail: str, *, exit_code: int) -> None:
         """Why nothing came of it."""
         message, detail = mask_text(message), mask_text(detail)
         self.note(f"ssvm-deliver: {message} ({detail})" if detail else f"ssvm-deliver: {message}")
-        if self._as_json:
+        if self.as_json:
             error = {"code": code, "message": message, "detail": detail or None}
             self.object({"error": error, "exit_code": exit_code})
 

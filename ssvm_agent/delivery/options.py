@@ -26,8 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser; ``options.job`` says what is wanted."""
     parser = argparse.ArgumentParser(
         prog="ssvm-deliver",
-        description="Keys of system VMs.",
-        epilog="Exit codes: 0 done, 1 failed, 2 wrong arguments.",
+        description="Keys and the agent, brought to running system VMs over SSH.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 rolled back, 4 unfinished.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     keys = commands.add_parser("keys", help="SSH keys of system VMs").add_subparsers(
@@ -36,6 +36,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(keys.add_parser("generate", help="make a key pair and print its public key"))
     _add_rotate(keys.add_parser("rotate", help="exchange the key on running system VMs"))
     _add_inject(keys.add_parser("inject", help="allow one more key on running system VMs"))
+    _add_install(commands.add_parser("install", help="install a bundle of the agent"))
+    _add_one(commands.add_parser("status", help="what is installed"), "status")
+    undo = commands.add_parser("undo", help="back to what ran before the last installation")
+    _add_one(undo, "undo")
+    undo.add_argument("--dry-run", action="store_true", help="only say what would happen")
     return parser
 
 
@@ -79,6 +84,38 @@ def _add_inject(inject: argparse.ArgumentParser) -> None:
         help="key to add: FILE.pub, or a private key, which is then tried too",
     )
     _add_targets(inject)
+
+
+def _add_install(install: argparse.ArgumentParser) -> None:
+    _add_one(install, "install")
+    install.add_argument("bundle", type=Path, metavar="BUNDLE", help="ssvm-agent-….tar.gz")
+    install.add_argument(
+        "--trusted-key",
+        type=Path,
+        metavar="FILE",
+        help="public key (ed25519, PEM) that must have signed the bundle",
+    )
+    install.add_argument(
+        "--confirm-within",
+        type=_positive,
+        default=180,
+        metavar="SECONDS",
+        help="roll back when the agent has not reached a management server; default: %(default)s",
+    )
+    install.add_argument(
+        "--keep-staging", action="store_true", help="leave the unpacked bundle in the system VM"
+    )
+    install.add_argument("--dry-run", action="store_true", help="only say what would happen")
+
+
+def _add_one(parser: argparse.ArgumentParser, job: str) -> None:
+    """Options of commands for one system VM."""
+    parser.set_defaults(job=job)
+    parser.add_argument("--host", required=True, help="[user@]address[:port] of the system VM")
+    parser.add_argument(
+        "--key", type=Path, required=True, metavar="FILE", help="key to log in with"
+    )
+    _add_way(parser)
 
 
 def _add_targets(parser: argparse.ArgumentParser) -> None:

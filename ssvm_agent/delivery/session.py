@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
+from ssvm_agent.delivery.access import Access
 from ssvm_agent.delivery.errors import ConnectionLostError, LoginRefusedError, RemoteError
 from ssvm_agent.delivery.keyfile import PrivateKey
-from ssvm_agent.delivery.ssh import Access, Connection, Outcome
+from ssvm_agent.delivery.output import Outcome
+from ssvm_agent.delivery.ssh import Connection
 from ssvm_agent.delivery.targets import Target
 from ssvm_agent.host.errors import PoolError
 from ssvm_agent.host.pools import WorkPool

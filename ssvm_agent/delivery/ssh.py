@@ -12,12 +12,12 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ssvm_agent.delivery.access import Access
 from ssvm_agent.delivery.errors import ConnectionLostError, LoginRefusedError, UnreachableError
 from ssvm_agent.delivery.keyfile import PrivateKey
-from ssvm_agent.delivery.knownhosts import KnownHosts
+from ssvm_agent.delivery.output import Outcome, pieces
 from ssvm_agent.delivery.targets import Address, Target
 from ssvm_agent.masking import mask_text
 
@@ -26,58 +26,6 @@ if TYPE_CHECKING:
 
 # A peer that vanished without a word is noticed by these.
 _KEEPALIVE_S: Final = 15
-_READ_BYTES: Final = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadlines:
-    """How long a server may take, in seconds.
-
-    Attributes:
-        connect_s: Until the TCP connection stands.
-        answer_s: For each step of the handshake, the login, and opening a channel.
-        idle_s: Without a byte while something is read or written.
-    """
-
-    connect_s: float = 10.0
-    answer_s: float = 20.0
-    idle_s: float = 60.0
-
-    @property
-    def login_s(self) -> float:
-        """All steps of one login through a jump host together."""
-        return 2 * self.connect_s + 6 * self.answer_s
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """What every connection needs besides its target and key.
-
-    Attributes:
-        known_hosts: The record of host keys.
-        jump_key: The key for jump hosts; None when there are none.
-        jump_host_key: The fingerprint jump hosts must show; None where the record decides.
-        deadlines: Of each step.
-    """
-
-    known_hosts: KnownHosts
-    jump_key: PrivateKey | None = None
-    jump_host_key: str | None = None
-    deadlines: Deadlines = Deadlines()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a command ended; of its output as much as was asked for."""
-
-    code: int
-    output: bytes
-    errors: bytes
-
-    def said(self) -> str:
-        """What it complained about, in one line, fit to be shown."""
-        text = (self.errors or self.output).decode("utf-8", "replace")
-        return mask_text(" ".join(text.split())[:400])
 
 
 class Connection:
@@ -142,7 +90,7 @@ class Connection:
             ConnectionLostError: It was not seen to end.
         """
         until = time.monotonic() + deadline_s
-        with self._translated(f"{arguments[0]} was not seen to end on {self._target.name}"):
+        with self.translated(f"{arguments[0]} was not seen to end on {self._target.name}"):
             channel = self._channel()
             channel.settimeout(deadline_s)
             channel.exec_command(shlex.join(arguments))
@@ -150,7 +98,7 @@ class Connection:
             channel.shutdown_write()
             kept = {False: bytearray(), True: bytearray()}
             # Both ends must be emptied, or a chatty command waits for us while we wait for it.
-            for is_errors, piece in _pieces(channel, until):
+            for is_errors, piece in pieces(channel, until):
                 kept[is_errors] += piece[: limit_bytes - len(kept[is_errors])]
             if not channel.status_event.wait(max(until - time.monotonic(), 0)):
                 raise TimeoutError(f"not within {deadline_s:g} s")
@@ -169,11 +117,29 @@ class Connection:
         """
         import paramiko
 
-        with self._translated(f"{self._target.name} does not offer SFTP"):
+        with self.translated(f"{self._target.name} does not offer SFTP"):
             channel = self._channel()
             channel.settimeout(self._access.deadlines.idle_s)
             channel.invoke_subsystem("sftp")
             return paramiko.SFTPClient(channel)
+
+    @contextmanager
+    def translated(self, message: str) -> Iterator[None]:
+        """Errors of the library and of the network become one.
+
+        Raises:
+            ConnectionLostError: With the message, and the error as detail.
+        """
+        from paramiko import SSHException
+
+        try:
+            yield
+        except (SSHException, OSError, EOFError) as error:
+            raise ConnectionLostError(message, detail=_reason(error)) from error
+
+    def is_alive(self) -> bool:
+        """Whether the server was still there a moment ago."""
+        return self._transport is not None and self._transport.is_active()
 
     def close(self) -> None:
         """Drop the connection; a call that still waits on it ends."""
@@ -238,7 +204,7 @@ class Connection:
 
         public = key.public
         refused = f"{address} does not accept the key {public.fingerprint} for {address.user}"
-        with self._translated(f"The connection to {address} broke during the login"):
+        with self.translated(f"The connection to {address} broke during the login"):
             try:
                 transport.auth_publickey(address.user, key.secret)
             except BadAuthenticationType as error:
@@ -254,32 +220,6 @@ class Connection:
         if self._transport is None:
             raise EOFError("not connected")
         return self._transport.open_session(timeout=self._access.deadlines.answer_s)
-
-    @contextmanager
-    def _translated(self, message: str) -> Iterator[None]:
-        from paramiko import SSHException
-
-        try:
-            yield
-        except (SSHException, OSError, EOFError) as error:
-            raise ConnectionLostError(message, detail=_reason(error)) from error
-
-
-def _pieces(channel: Channel, until: float) -> Iterator[tuple[bool, bytes]]:
-    """Output as it comes, True for errors, until both have ended."""
-    import selectors
-
-    with selectors.DefaultSelector() as selector:
-        selector.register(channel, selectors.EVENT_READ)
-        while True:
-            if channel.recv_stderr_ready():
-                yield True, channel.recv_stderr(_READ_BYTES)
-            elif channel.recv_ready():
-                yield False, channel.recv(_READ_BYTES)
-            elif channel.eof_received or channel.closed:
-                return
-            elif not selector.select(max(until - time.monotonic(), 0)):
-                raise TimeoutError("the deadline is over")
 
 
 def _ask_for(transport: Transport, kinds: frozenset[str]) -> None:

@@ -170,6 +170,7 @@ class CuttingProxy:
     on_cut: Callable[[], None] = lambda: None
     once: bool = False
     seen: int = 0
+    cuts: int = 0
     is_cut: bool = False
     links: list[socket.socket] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -216,6 +217,7 @@ class CuttingProxy:
             if self.cut_after is None or self.seen < self.cut_after:
                 return
             self.cut_after, self.is_cut = None, not self.once
+            self.cuts += 1
             self.on_cut()
             self.sever()
 

@@ -73,7 +73,7 @@ def test_one_broken_connection_is_no_failure(rig: Rig, system_vm: SshMachine, mo
     with cutting_proxy(system_vm.port) as proxy:
         proxy.cut_after, proxy.once = moment, True
         ends_well(rig, system_vm, TRUST, proxy.host)
-        assert proxy.cut_after is None, "nothing was cut"
+        assert proxy.cuts == 1
 
 
 def test_a_signal_lets_what_has_begun_end(rig: Rig, system_vm: SshMachine) -> None:
