@@ -49,7 +49,10 @@ flock -w 20 8
 [ "$(cat run/token 2>/dev/null)" != "$token" ] || {{ echo started; exit 0; }}
 exec 9>>{HOME}/lock
 if ! flock -n 9; then
-    [ "$(cat {HOME}/lock)" = "$base" ] && echo joined || echo "busy $(cat {HOME}/lock)"
+    if [ "$(cat {HOME}/lock)" = "$base" ]; then echo joined; exit 0; fi
+    echo "busy $(cat {HOME}/lock)"
+    rm -f start.lock
+    rmdir "$base" 2>/dev/null || :
     exit 0
 fi
 exec 9>&-

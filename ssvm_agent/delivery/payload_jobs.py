@@ -51,7 +51,14 @@ mkdir unpacked.part
 tar -xzf "$2" -C unpacked.part --no-same-owner
 mv unpacked.part unpacked
 """
-_MAKE: Final = 'umask 077; mkdir -p "$1"'
+# What nobody came back for within a day goes.
+_MAKE: Final = f"""
+set -eu
+umask 077
+mkdir -p "$1"
+touch "$1"
+find {HOME} -mindepth 1 -maxdepth 1 -type d -mtime +0 -exec rm -rf {{}} +
+"""
 _REMOVE: Final = 'rm -rf "$1"'
 
 
