@@ -247,7 +247,7 @@ async def test_the_agent_is_killed_again_and_again(
 ) -> None:
     """kill -9 at random moments of downloads; the service manager brings it back."""
     rng = random.Random(6)
-    kills = 8
+    kills = 6
     for number in range(kills):
         image_id = 400 + number
         image = rng.choice([lab.images.template(), lab.images.qcow2(), lab.images.iso()])

