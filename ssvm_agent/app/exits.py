@@ -22,6 +22,6 @@ class ExitCode(IntEnum):
     CRASHED = 70
     """A part of the agent failed in an unforeseen way; the log has the stack."""
     ALREADY_RUNNING = 75
-    """The pid file belongs to a living process."""
+    """The pid file belongs to a living agent."""
     CONFIGURATION = 78
     """A setting is missing or wrong; the message says which."""

@@ -3,16 +3,28 @@
 
 Rules of agent-lifecycle.md 2.1: made exclusively, a dead owner's file is replaced, anything
 else in the way is a refusal. Blocking; used before and after the event loop.
+
+Theory of operation: the file stays behind when the power is cut, and in the next boot its number
+may be any program's. So the agent that lives holds a lock on its file, which no crash leaves
+behind, and a number counts only when its process is an agent.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from ssvm_agent.errors import AgentError, ConfigError
+
+_OUR_NAMES: Final = frozenset({"ssvm-agent", "ssvm_agent"})
+# The main class of the stock agent, the last word of its virtual machine's own.
+_STOCK_NAME: Final = "AgentShell"
+# Each turn ends with our file in place, a refusal, or a stale file out of the way.
+_TURNS: Final = 3
 
 
 class AlreadyRunningError(AgentError):
@@ -26,14 +38,14 @@ def pid_file(path: Path | None) -> Iterator[None]:
     """Hold the pid file for as long as the block runs; ``None`` holds nothing.
 
     Raises:
-        AlreadyRunningError: A living process holds it, or it is empty or not a number.
+        AlreadyRunningError: A living agent holds it, or what it holds is not a number.
         ConfigError: It cannot be written.
     """
     if path is None:
         yield
         return
     try:
-        _take(path)
+        descriptor = _take(path)
     except OSError as error:
         raise ConfigError(f"pid_file {path} cannot be written: {error.strerror}") from error
     try:
@@ -42,44 +54,91 @@ def pid_file(path: Path | None) -> Iterator[None]:
         with contextlib.suppress(OSError):
             if path.read_text("ascii") == f"{os.getpid()}\n":
                 path.unlink()
+        os.close(descriptor)
 
 
-def _take(path: Path) -> None:
+def _take(path: Path) -> int:
+    """Put our file in place; the descriptor that keeps it locked."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and linked into place: whoever finds the file finds a whole number in it.
+    # Written aside and linked into place: whoever finds the file finds it locked, and a whole
+    # number in it.
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(f"{os.getpid()}\n", "ascii")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
-        for _ in range(2):
-            with contextlib.suppress(FileExistsError):
-                path.hardlink_to(aside)
-                return
-            _refuse_unless_dead(path)
-            path.unlink(missing_ok=True)
-        raise AlreadyRunningError(f"Another agent is starting with the pid file {path}")
+        os.write(descriptor, f"{os.getpid()}\n".encode("ascii"))
+        os.fsync(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _link(aside, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
     finally:
         aside.unlink()
+    return descriptor
 
 
-def _refuse_unless_dead(path: Path) -> None:
+def _link(aside: Path, path: Path) -> None:
+    for _ in range(_TURNS):
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(aside)
+            return
+        _clear(path)
+    raise AlreadyRunningError(f"Another agent is starting with the pid file {path}")
+
+
+def _clear(path: Path) -> None:
+    """Remove a file nobody holds; the lock keeps others from removing it at the same time."""
     try:
-        text = path.read_text("ascii", "replace").strip()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
-    if not text.isdigit():
-        raise AlreadyRunningError(
-            f"The pid file {path} does not hold a process id; remove it if no agent runs"
-        )
-    pid = int(text)
-    if pid != os.getpid() and _is_alive(pid):
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = _number_in(path) or "one that is starting"
+            raise AlreadyRunningError(
+                f"An agent is running already: process {pid} holds {path}"
+            ) from None
+        _refuse_unless_stale(path)
+        if _is_still(path, descriptor):
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_unless_stale(path: Path) -> None:
+    pid = _number_in(path)
+    if pid is not None and pid != os.getpid() and _is_agent(pid):
         raise AlreadyRunningError(f"An agent is running already: process {pid} holds {path}")
 
 
-def _is_alive(pid: int) -> bool:
+def _number_in(path: Path) -> int | None:
+    """The process id in the file; ``None`` in an empty one, as a power cut leaves it behind."""
     try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
+        text = path.read_text("ascii", "replace").strip("\0 \r\n")
+    except FileNotFoundError:
+        return None
+    if text and not text.isdigit():
+        raise AlreadyRunningError(
+            f"The pid file {path} does not hold a process id; remove it if no agent runs"
+        )
+    return int(text) if text else None
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    return False
+
+
+def _is_agent(pid: int) -> bool:
+    # Differs: agent-lifecycle.md 2.1, another program under the number does not keep us from
+    # starting. A process that cannot be seen is one of another confinement, not an agent's.
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    except OSError:
         return False
-    return True
+    if any(word.endswith(_STOCK_NAME) for word in words):
+        return True
+    return "run" in words and any(Path(word).name in _OUR_NAMES for word in words)

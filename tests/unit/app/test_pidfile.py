@@ -51,21 +51,60 @@ def test_our_own_number_from_an_earlier_boot_is_replaced(file: Path) -> None:
         assert file.exists()
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (f"{os.getppid()}\n", "An agent is running already: process"),
-        ("1\n", "process 1 holds"),
-        ("", "does not hold a process id"),
-        ("java\n", "does not hold a process id"),
-    ],
-)
-def test_a_living_owner_or_nonsense_is_respected(file: Path, content: str, message: str) -> None:
+def test_a_number_another_program_has_in_this_boot_is_replaced(file: Path) -> None:
+    """A power cut leaves the file behind; agent-lifecycle.md 2.1 speaks of living agents."""
+    file.parent.mkdir()
+    file.write_text("1\n")
+    with pid_file(file):
+        assert file.read_text() == f"{os.getpid()}\n"
+
+
+@pytest.mark.parametrize("content", ["", "\0\0\0\0"])
+def test_a_file_whose_content_a_power_cut_took_is_replaced(file: Path, content: str) -> None:
     file.parent.mkdir()
     file.write_text(content)
-    with pytest.raises(AlreadyRunningError, match=message), pid_file(file):
+    with pid_file(file):
+        assert file.read_text() == f"{os.getpid()}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["com.cloud.agent.AgentShell"], ["/opt/bin/ssvm-agent", "run"], ["ssvm_agent", "run"]],
+)
+def test_a_living_agent_is_respected(file: Path, words: list[str]) -> None:
+    """Also one that holds no lock: the stock one, and our own before it had one."""
+    file.parent.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE
+    ) as process:
+        file.write_text(f"{process.pid}\n")
+        with (
+            pytest.raises(AlreadyRunningError, match=f"process {process.pid} holds"),
+            pid_file(file),
+        ):
+            pass
+        assert file.read_text() == f"{process.pid}\n"
+        assert list(file.parent.iterdir()) == [file]
+        process.communicate(b"\n")
+
+
+def test_an_agent_that_holds_the_file_is_known_by_its_lock(file: Path) -> None:
+    """Whatever its program is called, and wherever its number counts."""
+    with (
+        pid_file(file),
+        pytest.raises(AlreadyRunningError, match=f"process {os.getpid()} holds"),
+        pid_file(file),
+    ):
         pass
-    assert file.read_text() == content
+    assert not file.exists()
+
+
+def test_nonsense_is_respected(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text("java\n")
+    with pytest.raises(AlreadyRunningError, match="does not hold a process id"), pid_file(file):
+        pass
+    assert file.read_text() == "java\n"
     assert list(file.parent.iterdir()) == [file]
 
 
