@@ -101,8 +101,7 @@ class Guest:
     def _power_on(self, disk: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             owned(
-                "qemu-system-x86_64", "-accel", "tcg,thread=multi",
-                "-cpu", "max,svm=off", "-smp", "1",
+                "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1",
                 "-m", str(self._memory_mib), "-nodefaults", "-nographic", "-no-reboot",
                 "-kernel", self._image.kernel, "-initrd", self._image.initrd,
                 "-append", f"{_KERNEL_WORDS} {self._boot_line}",
