@@ -14,7 +14,7 @@ env:
 demo: env  ## a management server in small, the agent, and two images brought in by it; about half a minute
 	@$(BIN)/ssvm-agent demo
 
-test: lint  ## lint, then every test this machine can run; says what was skipped and why
+test: lint  ## lint, then every test this machine can run, with a guest where make vm was; says what was skipped
 	@scripts/install-test-packages
 	$(BIN)/pytest $(PYTEST_ARGS)
 
