@@ -105,8 +105,10 @@ async def lab(guest_image: Image) -> AsyncIterator[Site]:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-async def test_the_guest_agent_brings_the_text(lab: Site, scenario: Scenario) -> None:
-    """boot-and-system.md 1.4: hosts of 4.22."""
+async def test_the_guest_agent_brings_the_text_of_each_power_on(
+    lab: Site, scenario: Scenario
+) -> None:
+    """boot-and-system.md 1.4, 4.4: the file outlives the boot; a newer text replaces it."""
     name = "s-1-VM"
     async with lab.guest("qga", "", *channels.GUEST_AGENT) as guest:
         await channels.send_by_guest_agent(guest.folder, lab.line(name))
@@ -115,6 +117,13 @@ async def test_the_guest_agent_brings_the_text(lab: Site, scenario: Scenario) ->
         scenario.note("Up")
         assert await lab.channel() == "QEMU guest agent file"
         await the_units_started_in_order(lab)
+        await guest.kill()
+        await asyncio.to_thread(lab.shell.forget)
+        with scenario.healing("Up after a power cut, on the same disk, with a new text"):
+            await guest.start()
+            await channels.send_by_guest_agent(guest.folder, lab.line(name, "nfsVersion=4.1"))
+            await lab.up(name)
+        assert "nfsVersion=4.1" in await lab.shell.must("cat /var/cache/cloud/cmdline")
 
 
 async def the_units_started_in_order(lab: Site) -> None:
