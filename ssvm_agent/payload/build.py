@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Making a bundle from a checkout: a tree like an installed environment, described and packed.
 
-The same checkout makes the same bytes. Blocking, but for the fetching of libraries.
+The same checkout makes the same bytes. Blocking.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hashlib
 import shutil
@@ -64,9 +63,7 @@ def build(source: Path, output: Path, architecture: str, *, sign_with: Path | No
     """
     project = _read_project(source)
     libraries = wheels.choose(source / "uv.lock", _PROJECT, architecture)
-    cache = source / "build" / "wheels"
-    cache.mkdir(parents=True, exist_ok=True)
-    fetched = asyncio.run(wheels.fetch(libraries, cache))
+    fetched = wheels.fetch(libraries, source / "build" / "wheels")
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ssvm-payload-", dir=output) as folder:
         tree = Path(folder)

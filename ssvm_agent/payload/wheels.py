@@ -61,33 +61,47 @@ def choose(lock: Path, project: str, architecture: str) -> list[Wheel]:
         raise BuildError(f"{lock} cannot be used: {error}") from error
 
 
-async def fetch(wheels: list[Wheel], cache: Path) -> list[Path]:
-    """Get wheels, from the cache (a directory that exists) where it has them.
+def fetch(wheels: list[Wheel], cache: Path) -> list[Path]:
+    """Get wheels, from the cache where it has them (blocking).
 
     Raises:
         BuildError: One cannot be fetched, or is not what the lock says.
     """
+    cache.mkdir(parents=True, exist_ok=True)
+    missing = [wheel for wheel in wheels if not _is_cached(wheel, cache)]
+    for wheel, data in zip(missing, asyncio.run(_download(missing)), strict=True):
+        if _sha256(data) != wheel.sha256:
+            raise BuildError(f"{wheel.url} is not the file the lock describes.")
+        atomic_write(cache / wheel.file_name, data)
+    return [cache / wheel.file_name for wheel in wheels]
+
+
+def _is_cached(wheel: Wheel, cache: Path) -> bool:
+    path = cache / wheel.file_name
+    return path.exists() and _sha256(path.read_bytes()) == wheel.sha256
+
+
+async def _download(wheels: list[Wheel]) -> list[bytes]:
     import aiohttp
 
     places = asyncio.Semaphore(_AT_ONCE)
     timeout = aiohttp.ClientTimeout(total=_DEADLINE_S)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
 
-        async def one(wheel: Wheel) -> Path:
-            path = cache / wheel.file_name
-            if path.exists() and _sha256(path.read_bytes()) == wheel.sha256:
-                return path
+        async def one(wheel: Wheel) -> bytes:
             try:
                 async with places, session.get(wheel.url, raise_for_status=True) as answer:
-                    data = await answer.read()
+                    return await answer.read()
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise BuildError(f"{wheel.url} cannot be fetched: {error}") from error
-            if _sha256(data) != wheel.sha256:
-                raise BuildError(f"{wheel.url} is not the file the lock describes.")
-            atomic_write(path, data)
-            return path
 
-        return list(await asyncio.gather(*(one(wheel) for wheel in wheels)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(wheel)) for wheel in wheels]
+        except* BuildError as failures:
+            # The first says enough; the others are cancelled.
+            raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def unpack(wheels: list[Path], site_packages: Path) -> None:
