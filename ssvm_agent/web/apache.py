@@ -28,7 +28,7 @@ from ssvm_agent.masking import Secret
 from ssvm_agent.storage.stores import Store
 from ssvm_agent.web import apache_files
 from ssvm_agent.web.apache_files import ApacheLayout
-from ssvm_agent.web.apache_takeover import take_over
+from ssvm_agent.web.apache_takeover import enable_modules, take_over
 from ssvm_agent.web.certificates import ServerCertificate
 from ssvm_agent.web.copy_guard import CopyGuard
 from ssvm_agent.web.errors import PublishError
@@ -145,10 +145,11 @@ class ApachePublisher:
             if chain:
                 changed |= await self._write(layout.chain, chain)
             changed |= await self._write(layout.site(site.address), hosts)
-            if await self._blocking(take_over, layout, site.address):
+            modules = await self._blocking(enable_modules, layout)
+            if await self._blocking(take_over, layout, site.address) or modules:
                 # A graceful reload would keep the old sockets while it opens the new ones.
                 await self._run(self._control.restart)
-                _logger.info("apache restarted, only our sites are left")
+                _logger.info("apache restarted, ready for our site")
             elif not await self._ensure_active() and changed:
                 await self._run(self._control.reload)
                 _logger.info("apache reloaded")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the public ports of the machine's Apache ours: what else listens is taken out.
+"""Makes the machine's Apache ready for our site: its ports are ours, its modules are there.
 
 Debian's own files listen on ports 80 and 443 of every address. Apache cannot listen there and on
-the public address besides, and would not start. It knows nothing of what we serve.
+the public address besides, and would not start; nor does it with words of a module that is not
+enabled. It knows nothing of what we serve. Blocking.
 """
 
 from __future__ import annotations
@@ -14,13 +15,20 @@ from typing import Final
 
 from ssvm_agent.host.files import atomic_write
 from ssvm_agent.web.apache_files import ApacheLayout
+from ssvm_agent.web.errors import PublishError
 
+# What our files use, and what those modules need in turn.
+_MODULES: Final = (
+    "access_compat", "alias", "auth_basic", "authn_core", "authn_file", "authz_core", "authz_host",
+    "authz_user", "headers", "mime", "proxy", "proxy_http", "rewrite", "setenvif", "socache_shmcb",
+    "ssl",
+)  # fmt: skip
 _LISTENS: Final = re.compile(rb"^\s*Listen\b", re.IGNORECASE | re.MULTILINE)
 _PORTS: Final = b"# Emptied by ssvm-agent: the ports are in sites-enabled.\n"
 
 
 def take_over(layout: ApacheLayout, address: str) -> bool:
-    """Remove every site but ours, and the ports that belong to them (blocking).
+    """Remove every site but ours, and the ports that belong to them.
 
     Compat: boot-and-system.md 2.6. ``ports.conf`` stays, without a word in it: the main file of
     Debian's Apache does not load when it is missing.
@@ -38,6 +46,37 @@ def take_over(layout: ApacheLayout, address: str) -> bool:
             atomic_write(ports, _PORTS, mode=0o644)
             return True
     return bool(strangers)
+
+
+def enable_modules(layout: ApacheLayout) -> bool:
+    """Enable the modules our files need, the way Debian does it: by links.
+
+    An Apache that is not set up Debian's way is left to whoever set it up.
+
+    Returns:
+        Whether one was added.
+
+    Raises:
+        PublishError: One is not installed.
+    """
+    available, enabled = layout.conf_dir / "mods-available", layout.conf_dir / "mods-enabled"
+    if not available.is_dir():
+        return False
+    enabled.mkdir(exist_ok=True)
+    changed = False
+    for module in _MODULES:
+        if not (available / f"{module}.load").exists():
+            raise PublishError(
+                f"The web server has no module {module}: install the package apache2 anew, or set "
+                "publish to builtin.",
+                detail=str(available),
+            )
+        for name in (f"{module}.load", f"{module}.conf"):
+            link = enabled / name
+            if (available / name).exists() and not link.is_symlink() and not link.exists():
+                link.symlink_to(Path("../mods-available") / name)
+                changed = True
+    return changed
 
 
 def _entries(directory: Path) -> list[Path]:

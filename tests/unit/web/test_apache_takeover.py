@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ssvm_agent.web.apache_files import ApacheLayout
-from ssvm_agent.web.apache_takeover import take_over
+from ssvm_agent.web.apache_takeover import enable_modules, take_over
+from ssvm_agent.web.errors import PublishError
 
 _DEBIAN = "# comment\nListen 80\n\n<IfModule ssl_module>\n\tListen 443\n</IfModule>\n"
 
@@ -40,3 +43,35 @@ def test_what_is_ours_already_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_machine_without_these_files_is_fine(tmp_path: Path) -> None:
     assert not take_over(ApacheLayout(conf_dir=tmp_path / "none"), "203.0.113.21")
+
+
+def modules_of_debian(conf_dir: Path) -> None:
+    available = conf_dir / "mods-available"
+    available.mkdir(parents=True)
+    for file in Path("/etc/apache2/mods-available").glob("*.*"):
+        (available / file.name).write_bytes(file.read_bytes())
+
+
+@pytest.mark.needs("apache2")
+def test_modules_are_enabled_once_the_way_debian_does_it(tmp_path: Path) -> None:
+    layout = ApacheLayout(conf_dir=tmp_path)
+    modules_of_debian(tmp_path)
+    assert enable_modules(layout)
+    enabled = tmp_path / "mods-enabled"
+    assert (enabled / "ssl.load").readlink() == Path("../mods-available/ssl.load")
+    assert (enabled / "ssl.conf").exists()
+    assert not (enabled / "headers.conf").is_symlink(), "that module has no settings"
+    assert not enable_modules(layout)
+
+
+@pytest.mark.needs("apache2")
+def test_a_module_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    modules_of_debian(tmp_path)
+    (tmp_path / "mods-available/proxy_http.load").unlink()
+    with pytest.raises(PublishError, match=r"no module proxy_http.*publish to builtin"):
+        enable_modules(ApacheLayout(conf_dir=tmp_path))
+
+
+def test_an_apache_set_up_in_another_way_is_left_alone(tmp_path: Path) -> None:
+    assert not enable_modules(ApacheLayout(conf_dir=tmp_path))
+    assert list(tmp_path.iterdir()) == []
