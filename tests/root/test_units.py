@@ -120,6 +120,13 @@ while show("cloud.service").get("ActiveState") in ("inactive", "activating"):
     if time.monotonic() > end:
         break
     time.sleep(0.2)
+# The agent makes Apache ready in the background, and may restart it for that.
+def settled():
+    said = out("journalctl", "--no-pager", "-o", "cat", "-u", "cloud.service")
+    apache = show("apache2.service").get("ActiveState")
+    return "apache restarted" in said and apache in ("active", "failed")
+while not settled() and time.monotonic() < end:
+    time.sleep(0.2)
 names = ("cloud-preinit", "cloud-early-config", "cloud-postinit", "cloud")
 report = {"units": {name: show(f"{name}.service") for name in names}}
 def journal(unit):
