@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.needs_root, pytest.mark.needs("mount", "umount")]
+pytestmark = [
+    pytest.mark.needs_root,
+    pytest.mark.needs("mount", "umount"),
+    pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="the kernel offers no FUSE here"),
+]
 
 _HOUSE = "allow_other,default_permissions,rootmode=40000,user_id=0,group_id=0"
 

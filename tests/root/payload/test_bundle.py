@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.needs_root,
     pytest.mark.needs("unshare", "mount", "chroot", "systemctl"),
     pytest.mark.skipif(
-        not Path("/usr/bin/python3.11").exists(), reason="this machine's python3 is not Debian 12's"
+        not Path("/usr/bin/python3.11").exists(), reason="the machine's own interpreter is no 3.11"
     ),
 ]
 
