@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _DESCRIPTION: Final = """\
-Asks the agent on this machine and prints its link, stores, work and certificates: what the status
-page shows. Exit code 0 when all is well, 1 when something is wrong or the agent does not answer.
+Asks the agent on this machine and prints its link, stores, work and certificates; with --json
+everything the status page shows. Exit code 0 when all is well, 1 when something is wrong or the
+agent does not answer.
 """
 _TIMEOUT_S: Final = 10.0
 _PERIOD_S: Final = 2.0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A status report as Prometheus metrics: collected anew for each scrape, nothing kept in between.
 
-docs/operations.md lists the names; they are an interface and stay.
+docs/http.md lists the names; they are an interface and stay.
 """
 
 from __future__ import annotations
