@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from ssvm_agent.errors import AgentError, ConfigError
+from ssvm_agent.host.agents import is_agent
 
-_OUR_NAMES: Final = frozenset({"ssvm-agent", "ssvm_agent"})
-# The main class of the stock agent, the last word of its virtual machine's own.
-_STOCK_NAME: Final = "AgentShell"
 # Each turn ends with our file in place, a refusal, or a stale file out of the way.
 _TURNS: Final = 3
 
@@ -109,7 +107,7 @@ def _clear(path: Path) -> None:
 
 def _refuse_unless_stale(path: Path) -> None:
     pid = _number_in(path)
-    if pid is not None and pid != os.getpid() and _is_agent(pid):
+    if pid is not None and pid != os.getpid() and _runs_agent(pid):
         raise AlreadyRunningError(f"An agent is running already: process {pid} holds {path}")
 
 
@@ -132,13 +130,11 @@ def _is_still(path: Path, descriptor: int) -> bool:
     return False
 
 
-def _is_agent(pid: int) -> bool:
+def _runs_agent(pid: int) -> bool:
     # Differs: agent-lifecycle.md 2.1, another program under the number does not keep us from
     # starting. A process that cannot be seen is one of another confinement, not an agent's.
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
     except OSError:
         return False
-    if any(word.endswith(_STOCK_NAME) for word in words):
-        return True
-    return "run" in words and any(Path(word).name in _OUR_NAMES for word in words)
+    return is_agent(words) is not None

@@ -8,7 +8,7 @@ more is known. Files are looked for below a root, so tests can play any machine.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from ssvm_agent.appliance.plan.model import Hypervisor, MachinePlan
 from ssvm_agent.bootargs import BootArgs
 from ssvm_agent.config.settings import Settings
 from ssvm_agent.diag.dns import Resolver
+from ssvm_agent.host.agents import is_agent
 from ssvm_agent.host.clock import Clock
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.run import Runner
@@ -157,15 +158,6 @@ def nameservers(resolv_conf: str) -> tuple[str, ...]:
     """The addresses of ``nameserver`` lines."""
     words = (line.split() for line in resolv_conf.splitlines())
     return tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver")
-
-
-def is_agent(arguments: Sequence[str]) -> bool | None:
-    """Whether these are the arguments of an agent: ours, another make's (False), none (None)."""
-    names = [Path(word).name for word in arguments[:3]]
-    if names and names[0] == "java" and any("AgentShell" in word for word in arguments):
-        return False
-    runs_ours = "ssvm-agent" in names[:2] or arguments[1:3] == ["-m", "ssvm_agent"]
-    return True if runs_ours and "run" in arguments else None
 
 
 def find_processes(proc: Path) -> tuple[Process, ...]:

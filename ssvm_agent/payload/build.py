@@ -23,15 +23,16 @@ from ssvm_agent.payload.manifest import MANIFEST, Manifest, scan
 _PROJECT: Final = "ssvm-agent"
 _PYTHON: Final = "/usr/bin/python3"
 _LEVEL: Final = 6
-# Starts beside whatever it is called by: links lead to it, and a release is used from several.
+# For the shell a command, for Python a string. It starts the Python beside it, also when a link
+# leads to it, and gives it its own path, since processes are known by that.
 _PROGRAM: Final = """\
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-exec "$(dirname -- "$(readlink -f -- "$0")")/python3" -P -c \\
-'import sys
-sys.argv[0] = "{name}"
+'''exec' "$(dirname -- "$(readlink -f -- "$0")")/python3" -P "$0" "$@"
+' '''
+import sys
 from {module} import {function}
-sys.exit({function}())' "$@"
+sys.exit({function}())
 """
 _INSTALL: Final = """\
 #!/bin/sh
@@ -93,9 +94,7 @@ def _fill(tree: Path, source: Path, libraries: list[Path], programs: dict[str, s
     (binaries / "python3").symlink_to(_PYTHON)
     for name, entry in programs.items():
         module, _, function = entry.partition(":")
-        _write_program(
-            binaries / name, _PROGRAM.format(name=name, module=module, function=function)
-        )
+        _write_program(binaries / name, _PROGRAM.format(module=module, function=function))
     _write_program(tree / "install", _INSTALL)
     # Makes bin/python3 look for its modules here and nowhere else.
     (tree / "pyvenv.cfg").write_text(

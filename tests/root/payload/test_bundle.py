@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from ssvm_agent.host.agents import is_agent
 from ssvm_agent.payload.build import build
 from ssvm_agent.payload.errors import BuildError
 from ssvm_agent.payload.manifest import read_and_verify
+from ssvm_agent.simulator.agent_process import write_agent_settings
 from tests.fakes.payload_machine import stock_machine, visible
 
 pytestmark = [
@@ -102,6 +104,24 @@ def test_a_bundle_installs_itself_without_a_network_and_runs(machine: Path) -> N
         name for name in visible(machine / "opt") | visible(machine / "etc") if "wants/" not in name
     }
     assert {name for name in left if not name.startswith("ssvm-agent/")} == set(before)
+
+
+def test_a_program_of_the_bundle_is_known_by_its_process(archive: Path, tmp_path: Path) -> None:
+    """The pid file and ssvm-check look for it there."""
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path, filter="tar")
+    program = next(tmp_path.iterdir()) / "bin/ssvm-agent"
+    link = tmp_path / "ssvm-agent"
+    link.symlink_to(program)
+    agent_words = ["run", "--config", str(write_agent_settings(tmp_path / "agent", 9))]
+    for called in (program, link):
+        with subprocess.Popen([called, *agent_words], stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None
+            process.stderr.readline()  # by then it is the agent, and no shell any more
+            words = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
+            process.terminate()
+            process.communicate(timeout=20)
+        assert is_agent(words) is True, words
 
 
 def test_an_installation_that_is_refused_says_why(machine: Path) -> None:

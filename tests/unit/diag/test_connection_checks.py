@@ -28,7 +28,7 @@ from ssvm_agent.diag.checks import (
 )
 from ssvm_agent.diag.checks.routes import Way
 from ssvm_agent.diag.egress_rules import Decision, allowed_sites, decide
-from ssvm_agent.diag.facts import AgentWord, Process, find_processes, is_agent, nameservers
+from ssvm_agent.diag.facts import AgentWord, Process, find_processes, nameservers
 from ssvm_agent.diag.http_probe import HttpReply
 from ssvm_agent.diag.runner import run_check
 from ssvm_agent.diag.store_trial import Trial, try_store
@@ -194,23 +194,6 @@ def test_restarts_stores_and_downloads_that_fail() -> None:
     verdicts = judged(replace(word, report=report), NRestarts="12")
     assert statuses(verdicts) == [WARNING, OK, WARNING, WARNING]
     assert "nfs://a/b does not respond" in verdicts[2].what
-
-
-@pytest.mark.parametrize(
-    ("arguments", "verdict"),
-    [
-        (["/opt/x/bin/python3", "/opt/x/bin/ssvm-agent", "run", "--set", "a=b"], True),
-        (["/usr/bin/python3.11", "-m", "ssvm_agent", "run"], True),
-        (["ssvm-agent", "run"], True),
-        (["/opt/x/bin/python3", "/opt/x/bin/ssvm-agent", "status"], None),
-        (["java", "-cp", "x", "com.cloud.agent.AgentShell", "guid=1"], False),
-        (["java", "-jar", "other.jar"], None),
-        ([""], None),
-    ],
-)
-def test_what_counts_as_an_agent(arguments: list[str], verdict: bool | None) -> None:
-    """boot-and-system.md 5.1: not any Java process."""
-    assert is_agent(arguments) is verdict
 
 
 def test_agents_are_found_among_processes(tmp_path: Path) -> None:
