@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import json
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from ssvm_agent.delivery.errors import BundleError
+from ssvm_agent.payload import signature
+from ssvm_agent.payload.errors import PayloadError
+from ssvm_agent.payload.manifest import MANIFEST, SIGNATURE, FileEntry, parse
 
-_MANIFEST: Final = "manifest.json"
-_SIGNATURE: Final = "manifest.sig"
 _INSTALL: Final = "install"
 _MOST_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 _BLOCK_BYTES: Final = 1024 * 1024
@@ -67,22 +65,24 @@ def read_bundle(path: Path, *, trusted_key: Path | None = None) -> Bundle:
         raise BundleError(f"{path} is not what {stated.name} says; fetch both again", detail=sha256)
     try:
         look = _look_into(path)
-        facts = json.loads(look.texts.get(_MANIFEST, b""))
-        _compare(look, facts["files"])
+        manifest = parse(look.texts.get(MANIFEST, b""))
+        _compare(look, manifest.files)
+        if trusted_key is not None:
+            signature.check(look.texts[MANIFEST], look.texts.get(SIGNATURE), trusted_key)
         bundle = Bundle(
             path=path,
             size_bytes=path.stat().st_size,
             sha256=sha256,
             top=look.top,
-            version=str(facts["version"]),
-            architecture=str(facts["architecture"]),
-            python=str(facts["python"]),
+            version=manifest.version,
+            architecture=manifest.architecture,
+            python=manifest.python,
             unpacked_bytes=look.unpacked_bytes,
         )
-    except (tarfile.TarError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except PayloadError as error:
+        raise BundleError(f"{path}: {error.message}", detail=error.detail) from error
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise BundleError(f"{path} is not a bundle of the agent", detail=str(error)) from error
-    if trusted_key is not None:
-        _verify(look, trusted_key)
     return bundle
 
 
@@ -110,7 +110,7 @@ def _look_into(path: Path) -> _Look:
             file = archive.extractfile(member) if member.isfile() else None
             if file is None:
                 continue
-            if name in (_MANIFEST, _SIGNATURE):
+            if name in (MANIFEST, SIGNATURE):
                 look.texts[name] = file.read(_MOST_MANIFEST_BYTES)
             else:
                 look.sums[name] = _sum(file)
@@ -126,32 +126,9 @@ def _sum(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _compare(look: _Look, files: list[dict[str, str]]) -> None:
+def _compare(look: _Look, files: tuple[FileEntry, ...]) -> None:
     """Every file in the archive is the one the manifest means."""
-    stated = {one["path"]: one["sha256"] for one in files if "sha256" in one}
+    stated = {one.path: one.sha256 for one in files if one.target is None}
     for name in stated.keys() | look.sums.keys():
         if stated.get(name) != look.sums.get(name):
             raise ValueError(f"{name} is not what the manifest says")
-
-
-def _verify(look: _Look, trusted_key: Path) -> None:
-    """Whether the key signed the manifest."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    try:
-        key = load_pem_public_key(trusted_key.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{trusted_key} is no public key in PEM format") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise BundleError(f"{trusted_key} is not an ed25519 key")
-    if _SIGNATURE not in look.texts:
-        raise BundleError("The bundle is not signed; get a signed one")
-    try:
-        signature = base64.b64decode(look.texts[_SIGNATURE].strip(), validate=True)
-        key.verify(signature, look.texts[_MANIFEST])
-    except (binascii.Error, InvalidSignature) as error:
-        raise BundleError(
-            f"The bundle is not signed with the key of {trusted_key}; do not install it"
-        ) from error

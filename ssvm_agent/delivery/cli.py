@@ -18,13 +18,10 @@ from ssvm_agent.delivery.console import Console
 from ssvm_agent.delivery.errors import UnfinishedError, UsageError
 from ssvm_agent.delivery.fleet import Stop
 from ssvm_agent.delivery.keypair import KeyType, generate
-from ssvm_agent.delivery.options import build_parser
+from ssvm_agent.delivery.options import Exit, build_parser
 from ssvm_agent.errors import AgentError
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_FAILED: Final = 1
-_USAGE: Final = 2
-_UNFINISHED: Final = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _code_of(error: AgentError) -> int:
     if isinstance(error, UsageError):
-        return _USAGE
-    return _UNFINISHED if isinstance(error, UnfinishedError) else _FAILED
+        return Exit.USAGE
+    return Exit.UNFINISHED if isinstance(error, UnfinishedError) else Exit.FAILED
 
 
 async def _run(options: argparse.Namespace, console: Console) -> int:
@@ -87,5 +84,5 @@ def _generate(options: argparse.Namespace) -> int:
         print(generate(options.file, KeyType(options.type), comment=options.comment))
     except AgentError as error:
         print(f"ssvm-deliver: {error.for_operators()}", file=sys.stderr)
-        return _FAILED
+        return Exit.FAILED
     return 0

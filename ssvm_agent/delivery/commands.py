@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import os
 from contextlib import ExitStack
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,12 @@ from ssvm_agent.delivery.fleet import Result, Stop
 from ssvm_agent.delivery.keyfile import PrivateKey, PublicKey, load_private, load_public
 from ssvm_agent.delivery.keys_jobs import Equipment
 from ssvm_agent.delivery.knownhosts import KnownHosts
-from ssvm_agent.delivery.options import state_directory
+from ssvm_agent.delivery.options import Exit, state_directory
 from ssvm_agent.delivery.rotation_state import RotationState
 from ssvm_agent.delivery.session import Door
 from ssvm_agent.delivery.targets import Target, parse_target, read_targets, without_repeats
 from ssvm_agent.host.clock import SystemClock
 from ssvm_agent.host.pools import WorkPool
-
-
-class Exit(IntEnum):
-    """Exit codes."""
-
-    DONE = 0
-    FAILED = 1
-    USAGE = 2
-    ROLLED_BACK = 3
-    UNFINISHED = 4
 
 
 def door_of(options: argparse.Namespace, *, at_a_time: int = 1) -> Door:

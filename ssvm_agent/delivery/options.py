@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,16 @@ from ssvm_agent.delivery.targets import SSH_PORT, Address, parse_address, parse_
 
 _AT_A_TIME: Final = 8
 _MOST_AT_A_TIME: Final = 64
+
+
+class Exit(IntEnum):
+    """Exit codes; the parser's help says what they mean."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    ROLLED_BACK = 3
+    UNFINISHED = 4
 
 
 def state_directory() -> Path:

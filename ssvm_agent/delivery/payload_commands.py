@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from ssvm_agent.delivery import payload_jobs
 from ssvm_agent.delivery.bundle import read_bundle
-from ssvm_agent.delivery.commands import Exit, door_of
+from ssvm_agent.delivery.commands import door_of
 from ssvm_agent.delivery.console import Console
 from ssvm_agent.delivery.detached import Ended
 from ssvm_agent.delivery.errors import UsageError
 from ssvm_agent.delivery.fleet import Stop
 from ssvm_agent.delivery.keyfile import load_private
+from ssvm_agent.delivery.options import Exit
 from ssvm_agent.delivery.payload_jobs import Place
 from ssvm_agent.delivery.targets import parse_target
 from ssvm_agent.host.clock import SystemClock

@@ -211,7 +211,10 @@ def _print_object(fields: dict[str, Any]) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 86400:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and a day")
+        raise argparse.ArgumentTypeError("write a number of seconds between 0 and 86400")
     return value

@@ -82,10 +82,10 @@ class Places:
         fsync_directory(self.home)
 
     def stage(self, bundle: Path, release: str) -> Path:
-        """Copy an unpacked bundle to where nothing uses it yet, and make it durable.
+        """Copy an unpacked bundle to where nothing uses it yet.
 
         Returns:
-            The copy; :meth:`admit` makes it a release.
+            The copy; :meth:`admit` makes it durable, and a release.
 
         Raises:
             OSError: The disk refuses; nothing is left.

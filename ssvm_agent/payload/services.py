@@ -11,9 +11,6 @@ from ssvm_agent.payload.places import Places
 
 AGENT: Final = "cloud.service"
 _DEADLINE_S: Final = 30.0
-# The agent may finish what it is at (TimeoutStopSec) and its first attempt to connect
-# (TimeoutStartSec of the unit).
-_RESTART_DEADLINE_S: Final = 300.0
 
 
 class Services:
@@ -51,10 +48,10 @@ class Services:
             await self._runner.run(["systemctl", "daemon-reload"], deadline_s=_DEADLINE_S)
 
     async def restart(self) -> None:
-        """Start the agent anew; whether it comes up is for others to see."""
+        """Have the agent started anew, and wait for nothing; whether it comes up others see."""
         if self.is_running:
             await self._runner.run(
                 ["systemctl", "--no-block", "restart", AGENT],
-                deadline_s=_RESTART_DEADLINE_S,
+                deadline_s=_DEADLINE_S,
                 check=False,
             )

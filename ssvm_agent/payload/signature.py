@@ -33,7 +33,22 @@ def sign(root: Path, private_key: Path) -> None:
 
 
 def verify(root: Path, public_key: Path) -> None:
-    """Check that a bundle was signed by the owner of a key.
+    """Check that an unpacked bundle was signed by the owner of a key.
+
+    Raises:
+        BundleError: It was not, or it is not signed, or the key cannot be used.
+    """
+    path = root / SIGNATURE
+    check((root / MANIFEST).read_bytes(), path.read_bytes() if path.exists() else None, public_key)
+
+
+def check(manifest: bytes, signature: bytes | None, public_key: Path) -> None:
+    """Check that a manifest was signed by the owner of a key.
+
+    Args:
+        manifest: As it lies in the bundle.
+        signature: The same; None when the bundle has none.
+        public_key: Its file (PEM).
 
     Raises:
         BundleError: It was not, or it is not signed, or the key cannot be used.
@@ -48,11 +63,10 @@ def verify(root: Path, public_key: Path) -> None:
         raise BundleError(f"{public_key} is no public key in PEM.") from error
     if not isinstance(key, Ed25519PublicKey):
         raise BundleError(f"{public_key} is no Ed25519 key.")
+    if signature is None:
+        raise BundleError("The bundle is not signed; deliver a signed one.")
     try:
-        text = base64.b64decode((root / SIGNATURE).read_bytes(), validate=False)
-        key.verify(text, (root / MANIFEST).read_bytes())
-    except FileNotFoundError as error:
-        raise BundleError("The bundle is not signed; deliver a signed one.") from error
+        key.verify(base64.b64decode(signature.strip(), validate=True), manifest)
     except (InvalidSignature, binascii.Error) as error:
         raise BundleError(
             f"The bundle's signature is not by {public_key}; do not use this bundle."

@@ -326,7 +326,10 @@ async def test_the_check_finds_nothing_wrong(lab: World, guest: Guest, scenario:
     said = await lab.shell.run("ssvm-check --json", 300)
     report = json.loads(said.output)
     scenario.note(said.output[:4000])
-    assert report
+    status = {check["name"]: check["status"] for check in report["checks"]}
+    # Of the others some rightly find something: the lab has no name server, for one.
+    for name in ("settings", "management-servers", "agent", "storage", "memory"):
+        assert status[name] != "error", report
     text = await lab.shell.run("ssvm-check", 300)
     scenario.note(text.output)
     assert said.code == text.code
