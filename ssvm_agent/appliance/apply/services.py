@@ -8,6 +8,7 @@ would be a deadlock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from ssvm_agent.appliance.apply.report import Item, Status
@@ -35,11 +36,20 @@ _GUEST_TOOLS: Final[Mapping[Hypervisor, tuple[str, ...]]] = {
         "hyperv-daemons.hv-vss-daemon",
     ),
 }  # fmt: skip
+# The unit is bound to its device: started without one, it waits a minute and a half and fails.
+_DEVICES: Final = {"qemu-guest-agent": Path("dev/virtio-ports/org.qemu.guest_agent.0")}
 
 
-async def guest_tools(hypervisor: Hypervisor, runner: Runner) -> tuple[Item, ...]:
-    """Enable and start the guest tools of a platform."""
-    return await bring_up(_GUEST_TOOLS.get(hypervisor, ()), runner, dry_run=False)
+async def guest_tools(
+    hypervisor: Hypervisor, runner: Runner, root: Path = Path("/")
+) -> tuple[Item, ...]:
+    """Enable and start the guest tools of a platform, as far as the host offers their device."""
+    names = [
+        name
+        for name in _GUEST_TOOLS.get(hypervisor, ())
+        if name not in _DEVICES or (root / _DEVICES[name]).exists()
+    ]
+    return await bring_up(names, runner, dry_run=False)
 
 
 async def bring_up(names: Sequence[str], runner: Runner, *, dry_run: bool) -> tuple[Item, ...]:
