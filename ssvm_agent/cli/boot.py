@@ -178,11 +178,12 @@ async def _obtain(options: argparse.Namespace, *, keep: bool) -> Obtained:
 
 async def _start_guest_tools(source: Obtain) -> None:
     """Some platforms bring no text without them; what fails shows as a text that never comes."""
-    from ssvm_agent.appliance.apply.services import guest_tools
+    from ssvm_agent.appliance.apply.services import bring_up, guest_tools
 
     hypervisor, _ = await source.platform()
     if hypervisor is not None:
-        await guest_tools(hypervisor, source.runner)
+        names = await source.pool.call(guest_tools, hypervisor)
+        await bring_up(names, source.runner, dry_run=False)
 
 
 def _source(options: argparse.Namespace) -> Obtain:

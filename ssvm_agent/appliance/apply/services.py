@@ -40,16 +40,13 @@ _GUEST_TOOLS: Final[Mapping[Hypervisor, tuple[str, ...]]] = {
 _DEVICES: Final = {"qemu-guest-agent": Path("dev/virtio-ports/org.qemu.guest_agent.0")}
 
 
-async def guest_tools(
-    hypervisor: Hypervisor, runner: Runner, root: Path = Path("/")
-) -> tuple[Item, ...]:
-    """Enable and start the guest tools of a platform, as far as the host offers their device."""
-    names = [
+def guest_tools(hypervisor: Hypervisor, root: Path = Path("/")) -> tuple[str, ...]:
+    """The units a platform needs, as far as the host offers their device (blocking)."""
+    return tuple(
         name
         for name in _GUEST_TOOLS.get(hypervisor, ())
         if name not in _DEVICES or (root / _DEVICES[name]).exists()
-    ]
-    return await bring_up(names, runner, dry_run=False)
+    )
 
 
 async def bring_up(names: Sequence[str], runner: Runner, *, dry_run: bool) -> tuple[Item, ...]:
