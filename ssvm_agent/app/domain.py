@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ssvm_agent import log
+from ssvm_agent.app.status_numbers import WorkNumbers
 from ssvm_agent.app.status_source import AgentStatus
 from ssvm_agent.appliance.base import Appliance
 from ssvm_agent.appliance.keystore import AgentKeystore
@@ -36,7 +37,7 @@ from ssvm_agent.storage.mounts import Mounter
 from ssvm_agent.storage.service import StoreService
 from ssvm_agent.storage.stores import Store
 from ssvm_agent.storage.usage import UsageIndex
-from ssvm_agent.web.assembly import WebParts, open_web
+from ssvm_agent.web.assembly import WebParts, open_status, open_web
 from ssvm_agent.web.recent_warnings import RecentWarnings
 from ssvm_agent.web.server import WebServices
 
@@ -69,21 +70,33 @@ class Machine:
 
 
 class RoutingMounter(Mounter):
-    """Makes the route to a store before mounting it (storage-commands.md 3.1 step 1)."""
+    """Makes the route to a store before mounting it (storage-commands.md 3.1 step 1).
 
-    def __init__(self, machine: Machine) -> None:
+    Args:
+        machine: Has the appliance that makes routes, and the programs that mount.
+        numbers: Told how long each mount took.
+    """
+
+    def __init__(self, machine: Machine, numbers: WorkNumbers) -> None:
         settings, runner = machine.settings, machine.runner
         if settings.mounts_outside:
             runner = OutsideRunner(runner)
         super().__init__(runner, machine.disk, mount_deadline_s=settings.mount_timeout_s)
         self._appliance = machine.appliance
+        self._clock = machine.clock
+        self._numbers = numbers
 
     async def mount(
         self, url: StoreUrl, address: str, directory: Path, version: str | None
     ) -> None:
         """Route, then mount."""
         await self._appliance.route_to_storage(address)
-        await super().mount(url, address, directory, version)
+        began_s, outcome = self._clock.monotonic(), "failed"
+        try:
+            await super().mount(url, address, directory, version)
+            outcome = "done"
+        finally:
+            self._numbers.mounted(outcome, self._clock.monotonic() - began_s)
 
 
 def load_handlers() -> None:
@@ -113,6 +126,7 @@ async def open_domain(machine: Machine) -> AsyncIterator[Executor[Services]]:
     settings, clock = machine.settings, machine.clock
     async with AsyncExitStack() as rooms:
         warnings = rooms.enter_context(_remembered_warnings())
+        numbers = WorkNumbers()
 
         def attached(store: Store) -> None:
             ingest.jobs.store_attached(store)
@@ -122,7 +136,7 @@ async def open_domain(machine: Machine) -> AsyncIterator[Executor[Services]]:
             runner=machine.runner,
             clock=clock,
             nfs_version=settings.nfs_version,
-            mounter=RoutingMounter(machine),
+            mounter=RoutingMounter(machine, numbers),
             on_attached=attached,
         )
         # Jobs write their last to the stores when they stop, so the stores are let go after them.
@@ -133,15 +147,16 @@ async def open_domain(machine: Machine) -> AsyncIterator[Executor[Services]]:
         tasks = await rooms.enter_async_context(BackgroundTasks())
         status = AgentStatus(
             settings=settings, clock=clock, link=machine.link_status, stores=stores,
-            jobs=ingest.jobs, warnings=warnings,
+            jobs=ingest.jobs, warnings=warnings, numbers=numbers,
         )  # fmt: skip
         usage = UsageIndex(clock)
         tasks.start(usage.keep_fresh(stores.known), name="usage")
         tasks.start(status.keep_measured(), name="store state")
         parts = WebParts(
             stores=stores, tools=ingest.tools, usage=AccountUsage(usage), runner=machine.runner,
-            pool=machine.disk, clock=clock, upload_key=machine.appliance.upload_key, status=status,
+            pool=machine.disk, clock=clock, upload_key=machine.appliance.upload_key,
         )  # fmt: skip
+        await rooms.enter_async_context(_status_if_possible(settings, status, machine.disk))
         web = await rooms.enter_async_context(_web_if_possible(settings, parts))
         services = Services(
             settings=settings,
@@ -162,6 +177,7 @@ async def open_domain(machine: Machine) -> AsyncIterator[Executor[Services]]:
                 services,
                 normal=max(settings.commands.normal, settings.workers),
                 long=settings.commands.long,
+                observer=numbers,
             )
         )
         status.late.web, status.late.executor = web, executor
@@ -177,6 +193,19 @@ def _remembered_warnings() -> Iterator[RecentWarnings]:
         yield warnings
     finally:
         logging.getLogger().removeHandler(warnings)
+
+
+@asynccontextmanager
+async def _status_if_possible(
+    settings: Settings, source: AgentStatus, pool: WorkPool
+) -> AsyncIterator[None]:
+    """The status page, on its own: it is there to tell why the public ports are not."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(open_status(settings.status.listen, source, pool))
+        except AgentError as error:
+            log.event(_LOGGER, logging.ERROR, "no status page", reason=error.for_operators())
+        yield
 
 
 @asynccontextmanager

@@ -8,17 +8,18 @@ reported as last seen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from ssvm_agent import __version__
+from ssvm_agent.app.status_numbers import WorkNumbers, log_rows, traffic_rows
 from ssvm_agent.config.settings import Settings
 from ssvm_agent.dispatch.executor import Executor
 from ssvm_agent.errors import AgentError
 from ssvm_agent.handlers.base import Services
 from ssvm_agent.host.clock import Clock
-from ssvm_agent.ingest.job import Job
+from ssvm_agent.ingest.job import Job, JobStatus
 from ssvm_agent.ingest.jobs import JobTable
 from ssvm_agent.link.status import LinkState, LinkStatus
 from ssvm_agent.storage.service import StoreService
@@ -28,6 +29,7 @@ from ssvm_agent.web import status_rows
 from ssvm_agent.web.recent_warnings import RecentWarnings
 from ssvm_agent.web.server import WebServices
 from ssvm_agent.web.status_report import (
+    CounterRow,
     Health,
     LaneRow,
     LinkRow,
@@ -59,6 +61,7 @@ class AgentStatus:
         stores: The known stores.
         jobs: The downloads.
         warnings: Remembers the last warnings of the log.
+        numbers: Counts what commands and mounts did.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class AgentStatus:
         stores: StoreService,
         jobs: JobTable,
         warnings: RecentWarnings,
+        numbers: WorkNumbers,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -77,6 +81,7 @@ class AgentStatus:
         self._stores = stores
         self._jobs = jobs
         self._warnings = warnings
+        self._numbers = numbers
         self._started = clock.now()
         self._measured: dict[str, StoreRow] = {}
         self.late = LateParts()
@@ -107,8 +112,14 @@ class AgentStatus:
                 for lane, load in (executor.load() if executor else {}).items()
             ),
             warnings=self._warnings.rows,
-            counters=tuple(web.counters.rows()) if web else (),
+            counters=(*self._counters(), *(web.counters.rows() if web else ())),
+            histograms=tuple(self._numbers.histograms()),
         )  # fmt: skip
+
+    def _counters(self) -> Iterator[CounterRow]:
+        yield from self._numbers.counters()
+        yield from traffic_rows(self._jobs.tools.traffic)
+        yield from log_rows(self._warnings.counts)
 
     async def keep_measured(self) -> None:
         """Look at all stores now and again, until cancelled; for a background task."""
@@ -123,7 +134,7 @@ class AgentStatus:
         try:
             found = await capacity(store)
         except AgentError as error:
-            row = store_row(store, Health.BAD, error.message)
+            row = store_row(store, Health.BAD, "not responding", message=error.message)
         else:
             row = store_row(
                 store,
@@ -181,6 +192,7 @@ def download_row(job: Job) -> WorkRow:
         percent=state.percent,
         message=job.progress.note or state.message,
         is_running=job.is_running,
+        is_waiting=job.is_running and job.status is JobStatus.NOT_STARTED,
     )
 
 
@@ -197,6 +209,7 @@ def store_row(
     total_bytes: int | None = None,
     used_bytes: int | None = None,
     latency_ms: float | None = None,
+    message: str = "",
 ) -> StoreRow:
     """One store."""
     return StoreRow(
@@ -209,4 +222,5 @@ def store_row(
         latency_ms=latency_ms,
         version=store.negotiated_version or "",
         stuck_threads=store.stuck_threads,
+        message=message,
     )

@@ -28,6 +28,13 @@ from ssvm_agent.dispatch.failures import (
     StoppingError,
     UnreadableCommandError,
 )
+from ssvm_agent.dispatch.observer import (
+    ANSWERED_FALSE,
+    UNKNOWN_COMMAND,
+    UNSUPPORTED,
+    Observer,
+    Unobserved,
+)
 from ssvm_agent.dispatch.registry import Entry, Lane, Registry
 from ssvm_agent.errors import AgentError
 from ssvm_agent.host.tasks import BackgroundTasks
@@ -91,10 +98,20 @@ class Executor(Generic[S]):
         services: Handed to every handler.
         normal: Places in the normal lane.
         long: Places in the long lane.
+        observer: Told what became of the commands.
     """
 
-    def __init__(self, registry: Registry[S], services: S, *, normal: int, long: int) -> None:
+    def __init__(
+        self,
+        registry: Registry[S],
+        services: S,
+        *,
+        normal: int,
+        long: int,
+        observer: Observer | None = None,
+    ) -> None:
         self._registry = registry
+        self._observer = observer or Unobserved()
         self._services = services
         self._tasks = BackgroundTasks()
         self._lanes = {
@@ -153,6 +170,7 @@ class Executor(Generic[S]):
             return self._answer_to_unreadable(command)
         entry = self._registry.entry_for(type(command))
         if entry is None:
+            self._observer.command_failed(type(command).__name__, UNSUPPORTED)
             return UnsupportedAnswer.to(class_name_of(command))
         answer: Answer | None
         try:
@@ -171,10 +189,14 @@ class Executor(Generic[S]):
         )
         _logger.warning("unreadable command class=%s: %s", fault.class_name, fault.reason)
         if entry is not None:
-            text = f"{entry.command.__name__} cannot be read: {fault.reason}"
+            name = entry.command.__name__
+            self._observer.command_failed(name, UnreadableCommandError.code)
+            text = f"{name} cannot be read: {fault.reason}"
             return _never_blank(entry.on_error(None, UnreadableCommandError(text)))
         if fault.class_name is not None and fault.kind is not Fault.BAD_ENVELOPE:
+            self._observer.command_failed(UNKNOWN_COMMAND, UNSUPPORTED)
             return UnsupportedAnswer.to(fault.class_name)
+        self._observer.command_failed(UNKNOWN_COMMAND, UnreadableCommandError.code)
         return Answer(result=False, details=f"The request cannot be read: {fault.reason}")
 
     async def _carry_out(self, entry: Entry[S], command: Command) -> Answer | None:
@@ -185,14 +207,11 @@ class Executor(Generic[S]):
         """
         seconds = entry.deadline_of(command)
         deadline = asyncio.get_running_loop().time() + seconds
-        places = self._lanes[entry.lane]
         try:
-            async with asyncio.timeout_at(deadline):
-                await places.take()
-        except TimeoutError:
-            raise DeadlineError(
-                f"The command waited {seconds:g} s for others and was not started."
-            ) from None
+            await self._take_place(entry, deadline, seconds)
+        except AgentError as error:
+            self._observer.command_failed(entry.command.__name__, error.code)
+            raise
         outcome = _Outcome()
         handle = self._tasks.start(
             self._run(entry, command, deadline, outcome), name=entry.command.__name__
@@ -202,6 +221,15 @@ class Executor(Generic[S]):
             raise outcome.error
         return outcome.answer
 
+    async def _take_place(self, entry: Entry[S], deadline: float, seconds: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._lanes[entry.lane].take()
+        except TimeoutError:
+            raise DeadlineError(
+                f"The command waited {seconds:g} s for others and was not started."
+            ) from None
+
     async def _run(
         self, entry: Entry[S], command: Command, deadline: float, outcome: _Outcome
     ) -> None:
@@ -210,7 +238,9 @@ class Executor(Generic[S]):
         try:
             with log.context(cmd=entry.command.__name__, logid=command.context_map.get("logid")):
                 await self._attempt(entry, command, deadline, outcome)
-                _log_end(entry, outcome, time.monotonic() - started)
+                seconds = time.monotonic() - started
+                self._tell(entry, outcome, seconds)
+                _log_end(entry, outcome, seconds)
         finally:
             self._lanes[entry.lane].give_back()
 
@@ -232,6 +262,14 @@ class Executor(Generic[S]):
             )
         else:
             outcome.answer, outcome.error = answer, None
+
+    def _tell(self, entry: Entry[S], outcome: _Outcome, seconds: float) -> None:
+        name = entry.command.__name__
+        self._observer.command_ran(name, seconds)
+        if outcome.error is not None:
+            self._observer.command_failed(name, outcome.error.code)
+        elif outcome.answer is not None and not outcome.answer.result:
+            self._observer.command_failed(name, ANSWERED_FALSE)
 
 
 class _Outcome:

@@ -23,6 +23,7 @@ from ssvm_agent.ingest.proxy import Proxy
 from ssvm_agent.ingest.sources.choose import SourceChooser
 from ssvm_agent.ingest.sources.scp import ScpEquipment
 from ssvm_agent.ingest.tools import IngestTools
+from ssvm_agent.ingest.traffic import Traffic
 from ssvm_agent.ingest.trust import TrustStore
 
 
@@ -75,6 +76,7 @@ async def open_ingest(
         proxy=Proxy.parse(download.proxy.reveal()) if download.proxy else None,
         no_proxy=download.no_proxy,
     )
+    traffic = Traffic()
     host_keys = HostKeys(settings.state_dir / "known_hosts")
     tools = IngestTools(
         clock=clock,
@@ -87,8 +89,10 @@ async def open_ingest(
             mount_root=settings.mount_root,
             limits=limits,
             clock=clock,
+            traffic=traffic,
         ),
         guard=guard,
+        traffic=traffic,
         install_s_per_gib=download.install_timeout_per_gib_s,
     )
     try:

@@ -249,6 +249,8 @@ class JobTable:
         return await pipeline.run(spec, job.progress, self.tools, on_checkpoint=remember)
 
     def _end(self, job: Job, status: JobStatus, error: AgentError | None = None) -> None:
+        if not job.status.is_final:
+            self.tools.traffic.ended[error.code if error else status.value] += 1
         job.status = status
         job.error = error
         job.resume = None

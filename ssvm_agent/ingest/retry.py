@@ -14,6 +14,7 @@ from ssvm_agent.host.clock import Clock
 from ssvm_agent.ingest.errors import SourceFailedError
 from ssvm_agent.ingest.limits import BLOCK_SIZE_BYTES, TransferLimits
 from ssvm_agent.ingest.progress import Progress
+from ssvm_agent.ingest.traffic import Traffic
 
 # After a productive stretch the other side is most likely well again.
 _FIRST_PAUSE_S = 1.0
@@ -25,12 +26,25 @@ def random_jitter() -> float:
 
 
 class RetryBudget:
-    """Counts the failures of one transfer and makes the pauses between its attempts."""
+    """Counts the failures of one transfer and makes the pauses between its attempts.
+
+    Args:
+        limits: How often is enough.
+        clock: Makes the pauses.
+        jitter: Spreads them.
+        traffic: The sums over all transfers.
+    """
 
     def __init__(
-        self, limits: TransferLimits, clock: Clock, jitter: Callable[[], float] = random_jitter
+        self,
+        limits: TransferLimits,
+        clock: Clock,
+        jitter: Callable[[], float] = random_jitter,
+        *,
+        traffic: Traffic | None = None,
     ) -> None:
         self._limits = limits
+        self._traffic = traffic or Traffic()
         self._clock = clock
         self._jitter = jitter
         self._in_a_row = 0
@@ -42,6 +56,7 @@ class RetryBudget:
         """Bytes arrived; enough of them make the next failure a first one."""
         self._answered = True
         self._productive_bytes += size_bytes
+        self._traffic.received_bytes += size_bytes
 
     def answered(self) -> None:
         """The source gave a proper response, so its URL is right."""
@@ -67,6 +82,7 @@ class RetryBudget:
                 f"{error.message} (gave up after {self._drops} failed attempts)",
                 detail=error.detail,
             ) from error
+        self._traffic.retries += 1
         pause_s = self._pause_s()
         progress.note = (
             f"retry {self._in_a_row}/{allowed} in {max(1, round(pause_s))} s: {error.message}"

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ssvm_agent.host.clock import Clock
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.ingest.egress import EgressGuard
 from ssvm_agent.ingest.sources.choose import SourceChooser
+from ssvm_agent.ingest.traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class IngestTools:
         sources: Makes sources of URLs.
         guard: Judges where images may come from; takes the allowed internal sites.
         install_s_per_gib: Deadline of making a file durable.
+        traffic: The sums over all downloads; the sources count into the same.
     """
 
     clock: Clock
@@ -30,3 +32,4 @@ class IngestTools:
     sources: SourceChooser
     guard: EgressGuard
     install_s_per_gib: float = 900.0
+    traffic: Traffic = field(default_factory=Traffic)

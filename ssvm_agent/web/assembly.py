@@ -40,7 +40,6 @@ class WebParts:
         pool: Threads for the machine's own file system.
         clock: Time.
         upload_key: The key an earlier run was given.
-        status: Makes status reports; ``None``: no status page.
     """
 
     stores: StoreService
@@ -50,7 +49,6 @@ class WebParts:
     pool: WorkPool
     clock: Clock
     upload_key: Secret | None = None
-    status: StatusSource | None = None
 
 
 @asynccontextmanager
@@ -75,27 +73,24 @@ async def open_web(settings: Settings, parts: WebParts) -> AsyncIterator[WebServ
     try:
         if parts.upload_key is not None:
             await web.set_upload_key(parts.upload_key)
-        async with open_status(settings.status.listen, parts.status, parts.pool):
-            yield web
+        yield web
     finally:
         await web.stop(settings.stop_timeout_s)
 
 
 @asynccontextmanager
-async def open_status(
-    listen: str, source: StatusSource | None, pool: WorkPool
-) -> AsyncIterator[int]:
+async def open_status(listen: str, source: StatusSource, pool: WorkPool) -> AsyncIterator[int]:
     """Serve the status page until the context is left.
 
     Args:
         listen: ``address:port``; empty: do not.
-        source: Makes the reports; ``None``: do not.
+        source: Makes the reports.
         pool: Threads for the local disk.
 
     Yields:
         The port; 0 when nothing is served.
     """
-    if not listen or source is None:
+    if not listen:
         yield 0
         return
     host, _, port = listen.rpartition(":")

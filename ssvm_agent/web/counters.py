@@ -16,7 +16,7 @@ class WebCounters:
         self._transfers: Counter[tuple[str, str]] = Counter()
         self._sent: Counter[str] = Counter()
         self._uploads: Counter[str] = Counter()
-        self._received = 0
+        self._received_bytes = 0
 
     def request(self, entrance: str, status: int) -> None:
         """A request was answered."""
@@ -27,10 +27,13 @@ class WebCounters:
         self._transfers[area, outcome] += 1
         self._sent[area] += sent_bytes
 
-    def upload(self, outcome: str, received_bytes: int) -> None:
+    def upload(self, outcome: str) -> None:
         """An upload ended."""
         self._uploads[outcome] += 1
-        self._received += received_bytes
+
+    def received(self, size_bytes: int) -> None:
+        """A piece of an upload arrived."""
+        self._received_bytes += size_bytes
 
     def rows(self) -> tuple[CounterRow, ...]:
         """All of them."""
@@ -74,7 +77,7 @@ class WebCounters:
             CounterRow(
                 name="ssvm_agent_received_bytes",
                 help="Bytes of upload bodies",
-                value=self._received,
+                value=self._received_bytes,
             )
         )
         return tuple(rows)

@@ -7,9 +7,16 @@ docs/http.md lists the names; they are an interface and stay.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
-from ssvm_agent.web.status_report import CounterRow, Health, StatusReport, WorkRow
+from ssvm_agent.web.status_report import (
+    CounterRow,
+    Health,
+    HistogramRow,
+    StatusReport,
+    WorkRow,
+)
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -29,6 +36,7 @@ class _Collector:
         yield from _work(report)
         yield from _certificates(report)
         yield from _counters(report.counters)
+        yield from _histograms(report.histograms)
 
 
 def render(report: StatusReport) -> bytes:
@@ -112,6 +120,9 @@ def _work(report: StatusReport) -> Iterator[Metric]:
         running.add_metric([kind], len(busy))
         done.add_metric([kind], sum(row.done_bytes for row in busy))
     yield from (running, done)
+    waiting = GaugeMetricFamily("ssvm_agent_waiting", "What waits for its turn", labels=["kind"])
+    waiting.add_metric(["download"], sum(row.is_waiting for row in report.downloads))
+    yield waiting
     yield GaugeMetricFamily("ssvm_agent_links", "Files published for download", len(report.links))
 
 
@@ -136,4 +147,20 @@ def _counters(rows: Iterable[CounterRow]) -> Iterator[Metric]:
             family = CounterMetricFamily(row.name, row.help, labels=[key for key, _ in row.labels])
             families[row.name] = family
         family.add_metric([value for _, value in row.labels], row.value)
+    yield from families.values()
+
+
+def _histograms(rows: Iterable[HistogramRow]) -> Iterator[Metric]:
+    from prometheus_client.core import HistogramMetricFamily
+
+    families: dict[str, HistogramMetricFamily] = {}
+    for row in rows:
+        family = families.get(row.name)
+        if family is None:
+            labels = [key for key, _ in row.labels]
+            family = HistogramMetricFamily(row.name, row.help, labels=labels)
+            families[row.name] = family
+        bounds = [*(f"{bound:g}" for bound in row.bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(row.counts), strict=True))
+        family.add_metric([value for _, value in row.labels], buckets, row.sum)
     yield from families.values()

@@ -158,7 +158,8 @@ class WebServices:
             tasks=self._tasks,
             clock=clock,
             limits=settings.upload_limits,
-            on_end=lambda upload: self.counters.upload(upload.state.value, upload.body_bytes),
+            on_end=lambda upload: self.counters.upload(upload.state.value),
+            on_bytes=self.counters.received,
         )
         self.downloads = Downloads(
             stores=stores,

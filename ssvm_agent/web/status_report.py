@@ -60,11 +60,16 @@ class StoreRow:
     latency_ms: float | None = None
     version: str = ""
     stuck_threads: int = 0
+    message: str = ""
+    """What is wrong, one sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkRow:
-    """Something under way, or that just ended: a download, an upload, a transfer to a client."""
+    """Something under way, or that just ended: a download, an upload, a transfer to a client.
+
+    ``is_running`` holds for what waits for its turn as well; ``is_waiting`` only for that.
+    """
 
     health: Health
     id: str
@@ -76,6 +81,7 @@ class WorkRow:
     message: str = ""
     started: datetime | None = None
     is_running: bool = True
+    is_waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +135,24 @@ class CounterRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HistogramRow:
+    """Durations in seconds, sorted by size; ``name`` and labels are those of the metric.
+
+    Attributes:
+        bounds: Upper bounds of all buckets but the last, which has none.
+        counts: How many fell into each bucket; one more than bounds.
+        sum: All durations together.
+    """
+
+    name: str
+    help: str
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
     """Everything at one moment."""
 
@@ -147,6 +171,7 @@ class StatusReport:
     lanes: tuple[LaneRow, ...] = ()
     warnings: tuple[WarningRow, ...] = ()
     counters: tuple[CounterRow, ...] = ()
+    histograms: tuple[HistogramRow, ...] = ()
     schema: int = field(default=SCHEMA)
 
     @property
@@ -157,12 +182,12 @@ class StatusReport:
             reason = self.link.last_error or self.link.state
             found.append(f"No management server is in charge of this agent: {reason}")
         found.extend(
-            f"The secondary storage {store.url} is {store.state}."
+            store.message or f"The secondary storage {store.url} is {store.state}."
             for store in self.stores
             if store.health is Health.BAD
         )
         found.extend(
-            f"The {one.use} certificate {one.subject} expires in {one.days_left} days."
+            f"The {one.use} certificate {one.subject} {_expiry(one.days_left)}."
             for one in self.certificates
             if one.health is not Health.GOOD
         )
@@ -200,6 +225,11 @@ def certificate_health(days_left: int) -> Health:
     if days_left < 0:
         return Health.BAD
     return Health.WARNING if days_left < 14 else Health.GOOD
+
+
+def _expiry(days_left: int) -> str:
+    days = "1 day" if abs(days_left) == 1 else f"{abs(days_left)} days"
+    return f"expired {days} ago" if days_left < 0 else f"expires in {days}"
 
 
 def _plain(value: object) -> object:

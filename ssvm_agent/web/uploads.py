@@ -121,6 +121,7 @@ class Uploads:
         clock: For expiry and durations.
         limits: See :class:`UploadLimits`.
         on_end: Told about each upload that ended.
+        on_bytes: Told how many bytes arrived.
     """
 
     def __init__(
@@ -133,9 +134,11 @@ class Uploads:
         clock: Clock,
         limits: UploadLimits | None = None,
         on_end: Callable[[Upload], None] = lambda _upload: None,
+        on_bytes: Callable[[int], None] = lambda _size: None,
     ) -> None:
         self.table = table
         self._on_end = on_end
+        self._on_bytes = on_bytes
         self._installer = installer
         self._rules = rules
         self._tasks = tasks
@@ -177,7 +180,7 @@ class Uploads:
             boundary=boundary,
             content_length=grant.content_length,
             idle_timeout_s=self._limits.idle_timeout_s,
-            on_bytes=_counter(upload),
+            on_bytes=_counter(upload, self._on_bytes),
         )
         self.table.claim(upload)
         log.event(
@@ -331,9 +334,10 @@ def _entry(grant: Grant, uuid: str, now: datetime) -> Upload:
     )
 
 
-def _counter(upload: Upload) -> Callable[[int], None]:
+def _counter(upload: Upload, on_bytes: Callable[[int], None]) -> Callable[[int], None]:
     def count(size: int) -> None:
         upload.body_bytes += size
+        on_bytes(size)
 
     return count
 

@@ -16,6 +16,7 @@ from ssvm_agent.ingest.sources.file import FileSource
 from ssvm_agent.ingest.sources.http import HttpSource
 from ssvm_agent.ingest.sources.metalink import SUFFIX, MetalinkSource
 from ssvm_agent.ingest.sources.scp import ScpEquipment, ScpSource
+from ssvm_agent.ingest.traffic import Traffic
 from ssvm_agent.ingest.urls import SourceUrl, parse_url
 
 
@@ -30,11 +31,13 @@ class SourceChooser:
         limits: Time-outs and retries.
         clock: Measures silence and makes pauses.
         jitter: Spreads the pauses.
+        traffic: The sums over all transfers.
     """
 
     def __init__(
         self, *, client: HttpClient, scp: ScpEquipment, file_pool: WorkPool, mount_root: Path,
         limits: TransferLimits, clock: Clock, jitter: Callable[[], float] = random_jitter,
+        traffic: Traffic | None = None,
     ) -> None:  # fmt: skip
         self._client = client
         self._scp = scp
@@ -43,6 +46,7 @@ class SourceChooser:
         self._limits = limits
         self._clock = clock
         self._jitter = jitter
+        self._traffic = traffic
 
     def make(self, url: str, options: HttpOptions) -> Source:
         """The source of a URL.
@@ -79,4 +83,4 @@ class SourceChooser:
         )
 
     def _budget(self) -> RetryBudget:
-        return RetryBudget(self._limits, self._clock, self._jitter)
+        return RetryBudget(self._limits, self._clock, self._jitter, traffic=self._traffic)

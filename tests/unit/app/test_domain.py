@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ssvm_agent.app.domain import Machine, RoutingMounter, load_handlers, open_domain
+from ssvm_agent.app.status_numbers import WorkNumbers
 from ssvm_agent.appliance.recording import RecordingAppliance
 from ssvm_agent.config.settings import Settings, StatusSettings, UploadSettings
 from ssvm_agent.config.state import AgentState
@@ -58,11 +59,14 @@ async def test_a_mount_is_preceded_by_its_route(tmp_path: Path) -> None:
     """storage-commands.md 3.1 step 1."""
     machine = _machine(tmp_path)
     url = parse_store_url("nfs://10.1.40.2/export/sec")
-    await RoutingMounter(machine).mount(url, "10.1.40.2", tmp_path, None)
+    numbers = WorkNumbers()
+    await RoutingMounter(machine, numbers).mount(url, "10.1.40.2", tmp_path, None)
     assert isinstance(machine.appliance, RecordingAppliance)
     assert machine.appliance.actions == ["route to storage 10.1.40.2"]
     assert isinstance(machine.runner, FakeRunner)
     assert machine.runner.calls[0][0] == "mount"
+    (row,) = numbers.histograms()
+    assert (row.labels, sum(row.counts)) == ((("outcome", "done"),), 1)
     machine.disk.close()
 
 

@@ -10,7 +10,9 @@ from typing import Any, cast
 import pytest
 
 from ssvm_agent.app.domain import Machine, RoutingMounter
+from ssvm_agent.app.status_numbers import WorkNumbers
 from ssvm_agent.appliance.recording import RecordingAppliance
+from ssvm_agent.host.clock import SystemClock
 from ssvm_agent.storage.layout import parse_store_url
 from tests.fakes.machine import FakeRunner
 
@@ -20,9 +22,13 @@ async def test_mounts_go_where_the_setting_says(*, outside: bool, program: str) 
     runner = FakeRunner()
     settings = SimpleNamespace(mounts_outside=outside, mount_timeout_s=5.0)
     machine: Any = SimpleNamespace(
-        settings=settings, runner=runner, disk=None, appliance=RecordingAppliance()
+        settings=settings,
+        runner=runner,
+        disk=None,
+        appliance=RecordingAppliance(),
+        clock=SystemClock(),
     )
-    mounter = RoutingMounter(cast(Machine, machine))
+    mounter = RoutingMounter(cast(Machine, machine), WorkNumbers())
     url = parse_store_url("nfs://10.1.40.2/export")
     await mounter.mount(url, "10.1.40.2", Path("/mnt/SecStorage/x"), None)
     (call,) = runner.calls

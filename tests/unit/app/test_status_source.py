@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ssvm_agent.app.status_numbers import WorkNumbers
 from ssvm_agent.app.status_source import AgentStatus, link_row, server_rows
 from ssvm_agent.config.settings import Settings
 from ssvm_agent.host.clock import SystemClock
@@ -75,7 +76,7 @@ async def test_a_report_has_stores_as_last_seen(tmp_path: Path, stores: StoreSer
     async with open_ingest(settings, clock=clock, owner="s-1-VM") as ingest:
         status = AgentStatus(
             settings=settings, clock=clock, link=lambda: READY, stores=stores, jobs=ingest.jobs,
-            warnings=RecentWarnings(),
+            warnings=RecentWarnings(), numbers=WorkNumbers(),
         )  # fmt: skip
         await stores.open(StoreRef(url=f"file://{tmp_path}/store"))
         (before,) = (await status.report()).stores
@@ -100,10 +101,12 @@ async def test_a_store_that_went_away_is_bad_and_its_size_unknown(
     async with open_ingest(settings, clock=SystemClock(), owner="s-1-VM") as ingest:
         status = AgentStatus(
             settings=settings, clock=SystemClock(), link=lambda: READY, stores=stores,
-            jobs=ingest.jobs, warnings=RecentWarnings(),
+            jobs=ingest.jobs, warnings=RecentWarnings(), numbers=WorkNumbers(),
         )  # fmt: skip
         store = await stores.open(StoreRef(url=f"file://{tmp_path}/store"))
         (tmp_path / "store").rename(tmp_path / "gone")
         await status._measure(store)
-        (row,) = (await status.report()).stores
-        assert (row.health, row.total_bytes) == (Health.BAD, None)
+        report = await status.report()
+        (row,) = report.stores
+        assert (row.health, row.state, row.total_bytes) == (Health.BAD, "not responding", None)
+        assert report.problems == (row.message,)

@@ -114,6 +114,22 @@ async def test_a_failure_is_told_and_kept(rig: Rig) -> None:
     assert not rig.directory.exists()
 
 
+async def test_ends_are_counted_by_their_kind(rig: Rig) -> None:
+    failing = BytesSource([BODY], failure=SourceFailedError("gone"))
+    for number, source in enumerate((BytesSource([BODY]), failing)):
+        job = await rig.ingest.jobs.start(
+            order(rig, source, directory=f"template/tmpl/2/30{number}")
+        )
+        await job.settled(within_s=20)
+    waiting = await rig.ingest.jobs.start(order(rig, GatedSource([BODY])))
+    await until(lambda: waiting.progress.bytes_received)
+    await rig.ingest.jobs.abort(waiting)
+    await rig.ingest.jobs.abort(waiting)
+    assert rig.ingest.jobs.tools.traffic.ended == {
+        "finished": 1, "source-failed": 1, "aborted": 1,
+    }  # fmt: skip
+
+
 async def test_an_unforeseen_failure_is_a_sentence_too(rig: Rig) -> None:
     source = BytesSource([BODY], failure=ZeroDivisionError("secret"))
     job = await rig.ingest.jobs.start(order(rig, source))

@@ -9,6 +9,7 @@ from ssvm_agent.ingest.errors import SourceFailedError
 from ssvm_agent.ingest.limits import MIB, TransferLimits
 from ssvm_agent.ingest.progress import Progress
 from ssvm_agent.ingest.retry import RetryBudget, random_jitter
+from ssvm_agent.ingest.traffic import Traffic
 from tests.fakes.machine import FakeClock
 
 DROPPED = SourceFailedError("host closed the connection", retryable=True)
@@ -84,3 +85,15 @@ async def test_what_cannot_get_better_is_not_retried() -> None:
 def test_jitter_stays_near_one() -> None:
     values = {random_jitter() for _ in range(200)}
     assert 0.75 <= min(values) < max(values) <= 1.25
+
+
+async def test_retries_and_bytes_of_all_transfers_are_summed_up() -> None:
+    """Giving up is no retry."""
+    traffic, limits = Traffic(), TransferLimits(retries=1)
+    for _ in range(2):
+        budget = RetryBudget(limits, FakeClock(), lambda: 1.0, traffic=traffic)
+        budget.received(1000)
+        await budget.pause(DROPPED, Progress())
+        with pytest.raises(SourceFailedError, match="gave up"):
+            await budget.pause(DROPPED, Progress())
+    assert (traffic.retries, traffic.received_bytes) == (2, 2000)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from dataclasses import replace
+
+import pytest
 
 from ssvm_agent.web.metrics import render
 from ssvm_agent.web.status_report import Health, StatusReport, certificate_health
@@ -17,6 +20,17 @@ def test_each_trouble_is_one_sentence() -> None:
     assert report.health is Health.BAD
     assert len(report.problems) == 3
     assert "certificate this agent does not trust" in report.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [(9, "expires in 9 days."), (1, "expires in 1 day."), (-3, "expired 3 days ago.")],
+)
+def test_a_certificate_near_or_over_its_end_is_a_problem(days: int, words: str) -> None:
+    report = full_report()
+    row = replace(report.certificates[0], health=certificate_health(days), days_left=days)
+    (problem,) = replace(report, certificates=(row,)).problems
+    assert problem == f"The web certificate CN=*.example.com {words}"
 
 
 def test_a_report_is_json_all_the_way_down() -> None:
