@@ -6,26 +6,26 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ssvm_agent.cli import sources
+from ssvm_agent.cli.status_text import Rates, Report, is_working, lines, wrapped
+from ssvm_agent.cli.status_watch import open_screen, watch
 from ssvm_agent.errors import AgentError
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 _DESCRIPTION: Final = """\
-Asks the agent on this machine and prints its link, stores, work and certificates; with --json
-everything the status page shows. Exit code 0 when all is well, 1 when something is wrong or the
-agent does not answer.
+Asks the agent on this machine and prints what the status page shows: link and management servers,
+stores, commands, downloads, uploads, certificates, links, recent warnings; with --json all of it as
+data. Exit code 0 when all is well, 1 when something is wrong or the agent does not answer; with
+--watch, which waits for an agent that does not answer, 0 after Ctrl-C.
 """
 _TIMEOUT_S: Final = 10.0
-_PERIOD_S: Final = 2.0
-_COLOURS: Final = {"good": "green", "warning": "yellow", "bad": "red"}
-_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+# Rates are measured over this time; asked only while something is under way.
+_MEASURED_S: Final = 1.0
+_LAST_PORT: Final = 65535
 
 
 class NoAnswerError(AgentError):
@@ -52,26 +52,33 @@ def add(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def handle(options: argparse.Namespace) -> int:
     """Ask and print."""
     address = options.address or _address(options)
+    host, port = _split(address)
     if options.watch:
-        return _watch(address)
-    report = fetch(address)
+        with open_screen() as screen:
+            watch(lambda: fetch(host, port), screen)
+        return 0
+    report = fetch(host, port)
     if options.json:
         print(json.dumps(report, indent=1))
-    else:
-        _print(report)
+        return 1 if report["health"] == "bad" else 0
+    rates = Rates()
+    if is_working(report):
+        rates.take(report)
+        time.sleep(_MEASURED_S)
+        report = fetch(host, port)
+        rates.take(report)
+    _print(report, rates)
     return 1 if report["health"] == "bad" else 0
 
 
-def fetch(address: str) -> dict[str, Any]:
+def fetch(host: str, port: int) -> dict[str, Any]:
     """The report of the agent listening there.
 
     Raises:
         NoAnswerError: There is none, or it is no agent.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise NoAnswerError(f"{address!r} is no address: write HOST:PORT")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_TIMEOUT_S)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/status.json")
         answer = connection.getresponse()
@@ -87,26 +94,11 @@ def fetch(address: str) -> dict[str, Any]:
     return report
 
 
-def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The report as lines of text, each with its health."""
-    head = f"{report['host_name']}  ssvm-agent {report['version']}"
-    yield report["health"], f"{head}  {_verdict(report)}"
-    for problem in report["problems"]:
-        yield "bad", f"  ! {problem}"
-    link = report["link"]
-    if link:
-        yield link["health"], f"link         {link['state']}  {link['server']}"
-    for store in report["stores"]:
-        yield store["health"], f"store        {store['state']}  {store['url']}  {_space(store)}"
-    for kind in ("downloads", "uploads", "transfers"):
-        for row in report[kind]:
-            yield row["health"], f"{kind[:-1]:12} {row['state']}  {row['what']}  {_done(row)}"
-            if row["message"]:
-                yield row["health"], f"             {row['message']}"
-    for one in report["certificates"]:
-        yield one["health"], f"certificate  {one['days_left']} days  {one['subject']}"
-    if report["links"]:
-        yield "good", f"links        {len(report['links'])} files published"
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > _LAST_PORT:
+        raise NoAnswerError(f"{address!r} is no address: write HOST:PORT")
+    return host.strip("[]"), int(port)
 
 
 def _address(options: argparse.Namespace) -> str:
@@ -118,55 +110,9 @@ def _address(options: argparse.Namespace) -> str:
     return listen
 
 
-def _verdict(report: Mapping[str, Any]) -> str:
-    words = {"good": "all is well", "warning": "needs attention", "bad": "something is wrong"}
-    return words[report["health"]]
-
-
-def _space(store: Mapping[str, Any]) -> str:
-    if store["total_bytes"] is None:
-        return "size unknown"
-    return f"{_size(store['used_bytes'])} of {_size(store['total_bytes'])} used"
-
-
-def _done(row: Mapping[str, Any]) -> str:
-    if row["total_bytes"] is None:
-        return _size(row["done_bytes"])
-    share = 100 * row["done_bytes"] // max(1, row["total_bytes"])
-    return f"{_size(row['done_bytes'])} of {_size(row['total_bytes'])} ({share} %)"
-
-
-def _size(count: float) -> str:
-    for unit in _UNITS[:-1]:
-        if count < 1024:
-            return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
-        count /= 1024
-    return f"{count:.3g} {_UNITS[-1]}"
-
-
-def _print(report: Mapping[str, Any]) -> None:
-    for _, text in lines(report):
-        print(text)
-
-
-def _watch(address: str) -> int:
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console()
-    health = "bad"
-    try:
-        with Live(console=console, auto_refresh=False, screen=sys.stdout.isatty()) as live:
-            while True:
-                report = fetch(address)
-                health = report["health"]
-                live.update(_picture(tuple(lines(report))), refresh=True)
-                time.sleep(_PERIOD_S)
-    except KeyboardInterrupt:
-        return 1 if health == "bad" else 0
-
-
-def _picture(rows: Sequence[tuple[str, str]]) -> RenderableType:
-    from rich.text import Text
-
-    return Text("\n").join(Text(text, style=_COLOURS[health]) for health, text in rows)
+def _print(report: Report, rates: Rates) -> None:
+    rows = lines(report, rates)
+    if sys.stdout.isatty():
+        rows = wrapped(rows, shutil.get_terminal_size().columns)
+    for row in rows:
+        print(row.text)

@@ -3,8 +3,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import os
+import pty
 import re
+import signal
 import socket
+import struct
+import sys
+import termios
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -14,6 +25,7 @@ from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.model import HostStatus, ImageStore
 from ssvm_agent.simulator.server import ManagementServer
 from tests.fakes.hostile_origin import Behaviour, hostile_origin
+from tests.fakes.machine import until
 from tests.fixtures.agents import LIVELY, RunAgent, StartServer
 from tests.net.web.test_uploads import qcow2
 
@@ -84,3 +96,52 @@ async def test_numbers_and_page_are_there_when_the_public_ports_are_not(
     assert found[ran] == 1
     assert found['ssvm_agent_log_records_total{level="error"}'] == 1
     assert "ssvm_agent_received_bytes_total" not in found
+
+
+@dataclass
+class Watching:
+    """``ssvm-agent status --watch`` in a terminal of 80 columns."""
+
+    process: asyncio.subprocess.Process
+    seen: bytearray = field(default_factory=bytearray)
+
+    async def shows(self, text: str) -> None:
+        """Wait until this was painted, and forget what was painted before."""
+        await until(lambda: text.encode() in self.seen)
+        self.seen.clear()
+
+
+@asynccontextmanager
+async def watching(address: str) -> AsyncIterator[Watching]:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 40, 80, 0, 0))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ssvm_agent", "status", "--watch", "--address", address,
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    screen = Watching(process)
+    asyncio.get_running_loop().add_reader(ours, lambda: screen.seen.extend(os.read(ours, 65536)))
+    try:
+        yield screen
+    finally:
+        asyncio.get_running_loop().remove_reader(ours)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(theirs)
+        os.close(ours)
+
+
+async def test_watching_outlives_the_agent_and_ends_on_ctrl_c(
+    server: ManagementServer, run_agent: RunAgent, address: str
+) -> None:
+    async with watching(address) as screen:
+        await screen.shows("trying again")
+        agent = await run_agent(server, status={"listen": address})
+        await screen.shows("s-1-VM")
+        await agent.stop(signal.SIGKILL)
+        await screen.shows("trying again")
+        await run_agent(server, agent.folder, status={"listen": address})
+        await screen.shows("s-1-VM")
+        screen.process.send_signal(signal.SIGINT)
+        assert await screen.process.wait() == 0

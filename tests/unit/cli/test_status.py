@@ -4,13 +4,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
 from ssvm_agent.cli.parser import execute
-from ssvm_agent.cli.status import NoAnswerError, fetch, lines
+from ssvm_agent.cli.status import NoAnswerError, fetch
 from tests.unit.web.reports import full_report, troubled_report
 
 
@@ -46,20 +47,23 @@ def answer(server: HTTPServer, body: object) -> None:
 
 
 def test_a_report_is_printed_as_lines(
-    agent: HTTPServer, capsys: pytest.CaptureFixture[str]
+    agent: HTTPServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Rates are measured between two reports; these two are of the same moment."""
+    monkeypatch.setattr("ssvm_agent.cli.status._MEASURED_S", 0.0)
     answer(agent, full_report().to_json())
     assert execute(["status", "--address", address(agent)]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == "s-1-VM  ssvm-agent 1.0  all is well"
-    assert "download     in progress  template/tmpl/2/205  410 MiB of 1 GiB (40 %)" in out
-    assert "1.27 TiB of 2 TiB used" in out
+    assert out.splitlines()[0] == "s-1-VM  ssvm-agent 1.0  up 3 days  all is well"
+    assert "download     in progress  template/tmpl/2/205  410 MiB of 1.0 GiB (40%)\n" in out
+    assert "\x1b" not in out
 
 
 def test_trouble_is_named_and_told_by_the_exit_code(
     agent: HTTPServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer(agent, troubled_report().to_json())
+    idle = replace(troubled_report(), downloads=(), uploads=(), transfers=())
+    answer(agent, idle.to_json())
     assert execute(["status", "--address", address(agent)]) == 1
     out = capsys.readouterr().out
     assert "! No management server is in charge of this agent" in out
@@ -79,18 +83,18 @@ def test_programs_get_the_whole_report(
 def test_somebody_else_is_not_taken_for_an_agent(agent: HTTPServer, body: object) -> None:
     answer(agent, body)
     with pytest.raises(NoAnswerError, match="no agent"):
-        fetch(address(agent))
+        fetch("127.0.0.1", agent.server_port)
 
 
-@pytest.mark.parametrize("where", ["nowhere", "127.0.0.1:x", "127.0.0.1:1"])
-def test_no_answer_is_an_error_with_a_sentence(where: str) -> None:
-    with pytest.raises(NoAnswerError):
-        fetch(where)
+def test_no_answer_is_an_error_with_a_sentence() -> None:
+    with pytest.raises(NoAnswerError, match=r"No agent answers at 127\.0\.0\.1:1: is it"):
+        fetch("127.0.0.1", 1)
 
 
-def test_every_line_has_a_health() -> None:
-    assert {health for health, _ in lines(troubled_report().to_json())} == {
-        "good",
-        "warning",
-        "bad",
-    }
+@pytest.mark.parametrize("where", ["nowhere", "127.0.0.1:x", ":9180", "127.0.0.1:65536"])
+@pytest.mark.parametrize("words", [[], ["--watch"]])
+def test_what_is_no_address_is_refused_at_once(
+    where: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["status", *words, "--address", where]) == 1
+    assert "is no address: write HOST:PORT" in capsys.readouterr().err
