@@ -3,6 +3,7 @@
 "use strict";
 
 const PERIOD_MS = 2000;
+const PATIENCE_MS = 5000; // a report never waits for anything: later means that the agent hangs
 const before = new Map(); // id -> {bytes, at}: what a rate is measured against
 const WORDS = { good: "All is well", warning: "Needs attention", bad: "Something is wrong" };
 
@@ -97,13 +98,20 @@ function link(report) {
   return rows;
 }
 
+function space(store) {
+  if (store.total_bytes === null) return "size unknown";
+  if (store.used_bytes === null) return `${size(store.total_bytes)}, used space unknown`;
+  return `${size(store.used_bytes)} of ${size(store.total_bytes)} used`;
+}
+
 const stores = (items) => items.map((store) => row(
   line(element("span", "name", store.url), pill(store.health, store.state)),
-  store.total_bytes ? bar(`Used space of ${store.url}`, store.used_bytes, store.total_bytes) : null,
-  detail(store.total_bytes ? `${size(store.used_bytes)} of ${size(store.total_bytes)} used` : "size unknown",
+  store.used_bytes !== null ? bar(`Used space of ${store.url}`, store.used_bytes, store.total_bytes) : null,
+  detail(space(store),
     store.latency_ms !== null ? `${store.latency_ms.toFixed(1)} ms` : "",
     store.version ? `version ${store.version}` : "",
     store.stuck_threads ? `${store.stuck_threads} threads hang` : "", store.name),
+  store.message ? element("div", "message", store.message) : null,
 ));
 
 const certificates = (items) => items.map((one) => row(
@@ -125,10 +133,35 @@ const warnings = (items) => items.map((one) => row(
   detail(new Date(one.at).toLocaleString()),
 ));
 
+// Makes what is shown like what is new and keeps the rest: a selection, a reader's place, a bar's motion.
+function renew(shown, fresh) {
+  if (shown.nodeName !== fresh.nodeName) { shown.replaceWith(fresh); return; }
+  if (shown.nodeType === Node.TEXT_NODE) {
+    if (shown.data !== fresh.data) shown.data = fresh.data;
+    return;
+  }
+  for (const name of shown.getAttributeNames()) if (!fresh.hasAttribute(name)) shown.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) if (shown.getAttribute(name) !== value) shown.setAttribute(name, value);
+  renewAll(shown, [...fresh.childNodes]);
+}
+
+function renewAll(parent, fresh) {
+  const shown = [...parent.childNodes];
+  fresh.forEach((node, place) => place < shown.length ? renew(shown[place], node) : parent.append(node));
+  shown.slice(fresh.length).forEach((node) => node.remove());
+}
+
 function fill(id, rows, empty) {
-  at(id).replaceChildren(...(rows.length ? rows : [element("p", "empty", empty)]));
+  renewAll(at(id), rows.length ? rows : [element("p", "empty", empty)]);
   const count = at(`n-${id}`);
   if (count) count.textContent = rows.length ? `(${rows.length})` : "";
+}
+
+// It is read aloud when it changes, so it changes only when there is something to say.
+function say(health, words) {
+  const it = at("health");
+  if (it.textContent !== words) it.textContent = words;
+  it.className = `health ${health}`;
 }
 
 function show(report) {
@@ -136,13 +169,11 @@ function show(report) {
   document.body.classList.remove("stale");
   document.title = `${report.host_name}: ${WORDS[report.health].toLowerCase()}`;
   at("host").textContent = report.host_name;
-  const health = at("health");
-  if (health.textContent !== WORDS[report.health]) health.textContent = WORDS[report.health];
-  health.className = `health ${report.health}`;
+  say(report.health, WORDS[report.health]);
   at("version").textContent = `ssvm-agent ${report.version}`;
   at("uptime").textContent = `up ${span((new Date(report.now) - new Date(report.started)) / 1000)}`;
   at("fresh").textContent = `as of ${new Date(report.now).toLocaleTimeString()}`;
-  at("problems").replaceChildren(...report.problems.map((text) => element("li", "", text)));
+  renewAll(at("problems"), report.problems.map((text) => element("li", "", text)));
   fill("link", link(report), "Not connected yet.");
   fill("stores", stores(report.stores), "The management server has named no store yet.");
   fill("downloads", work(report.downloads, now), "Nothing is being downloaded.");
@@ -156,14 +187,13 @@ function show(report) {
 
 async function refresh() {
   try {
-    const answer = await fetch("/status.json", { cache: "no-store" });
+    const answer = await fetch("/status.json", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     show(await answer.json());
   } catch (error) {
     document.body.classList.add("stale");
-    const health = at("health");
-    health.textContent = "The agent does not answer";
-    health.className = "health bad";
+    document.title = "The agent does not answer";
+    say("bad", document.title);
   }
 }
 
