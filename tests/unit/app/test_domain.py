@@ -26,11 +26,11 @@ from tests.fakes.services import FakeLink
 load_handlers()
 
 
-def _machine(root: Path, upload_port: int = 0) -> Machine:
+def _machine(root: Path, upload_port: int = 0, status_port: int = 0) -> Machine:
     settings = Settings(
         guid="s-1-VM", zone="1", name="s-1-VM", conf_dir=root / "conf", state_dir=root / "state",
         mount_root=root / "mnt", upload=UploadSettings(listen_port=upload_port),
-        status=StatusSettings(listen="127.0.0.1:0"),
+        status=StatusSettings(listen=f"127.0.0.1:{status_port}"),
     )  # fmt: skip
     return Machine(
         settings=settings,
@@ -83,4 +83,15 @@ async def test_without_its_http_side_the_agent_still_works(
             )
     assert content is not None
     assert "no links and uploads: the HTTP side did not start" in caplog.text
+    machine.disk.close()
+
+
+async def test_a_taken_status_address_is_told_and_no_reason_to_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        machine = _machine(tmp_path, status_port=taken.getsockname()[1])
+        async with open_domain(machine):
+            pass
+    assert "no status page" in caplog.text
     machine.disk.close()
