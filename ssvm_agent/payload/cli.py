@@ -65,10 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     install.set_defaults(work=_install)
     install.add_argument("bundle", type=Path, metavar="DIRECTORY", help="the unpacked bundle")
     install.add_argument(
-        "--confirm-within", type=_seconds, default=180.0, metavar="SECONDS",
-        help="time for the new agent to reach a management server; default: 180",
-    )  # fmt: skip
-    install.add_argument(
         "--trusted-key", type=Path, metavar="FILE",
         help="public Ed25519 key (PEM) the bundle must be signed with",
     )  # fmt: skip
@@ -84,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="what is installed, and how that went")
     status.set_defaults(work=_status)
 
+    mend = commands.add_parser("mend", help="end what a loss of power cut off; runs at each boot")
+    mend.set_defaults(work=_mend, offline=False)
+
     place = commands.add_parser("place", help="put units and scripts back where they belong")
     place.set_defaults(work=_place)
 
@@ -92,12 +91,17 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("bundle", type=Path, metavar="DIRECTORY")
     verify.add_argument("--trusted-key", type=Path, metavar="FILE", help="public key (PEM)")
 
-    for command in (install, undo, status, place):
+    for command in (install, mend):
+        command.add_argument(
+            "--confirm-within", type=_seconds, default=180.0, metavar="SECONDS",
+            help="time for the new agent to reach a management server; default: 180",
+        )  # fmt: skip
+    for command in (install, undo, mend, status, place):
         command.add_argument(
             "--root", type=Path, default=Path("/"), metavar="DIRECTORY",
             help="the machine's root directory; default: /",
         )  # fmt: skip
-    for command in (install, undo, status):
+    for command in (install, undo, mend, status):
         command.add_argument("--json", action="store_true", help="the result for programs")
 
     build = commands.add_parser("build", help="make bundles from a checkout of the project")
@@ -130,6 +134,20 @@ def _install(options: argparse.Namespace) -> int:
 
 def _undo(options: argparse.Namespace) -> int:
     return _report(_run(options, lambda installer: installer.undo()), options)
+
+
+def _mend(options: argparse.Namespace) -> int:
+    async def work(installer: Installer) -> Verdict | None:
+        return await installer.mend(confirm_within_s=options.confirm_within)
+
+    verdict: Verdict | None = _run(options, work)
+    if verdict is not None:
+        return _report(verdict, options)
+    if options.json:
+        _print_object({"result": "nothing"})
+    else:
+        print("nothing was cut off")
+    return 0
 
 
 def _place(options: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ from ssvm_agent.payload import journal, outfit, signature
 from ssvm_agent.payload.errors import NothingToUndoError, PayloadError, WrongMachineError
 from ssvm_agent.payload.journal import Record, Stage
 from ssvm_agent.payload.manifest import Manifest, read_and_verify
-from ssvm_agent.payload.places import Places
+from ssvm_agent.payload.places import Places, replace_file
 from ssvm_agent.payload.services import Services
 
 P = ParamSpec("P")
@@ -39,6 +39,7 @@ T = TypeVar("T")
 _COPY_DEADLINE_S: Final = 600.0
 _LOOK_S: Final = 1.0
 _READY: Final = "ready"
+_UNFINISHED: Final = frozenset({Stage.STAGED, Stage.SWITCHED, Stage.UNDOING})
 
 
 class Outcome(StrEnum):
@@ -130,13 +131,18 @@ class Installer:
         async with self._alone():
             await self._mend()
             current = await self._current()
-            record = await self._begin(current)
-            before = record.previous
-            await self._note(record.at(Stage.SWITCHED, self._clock.now()))
-            await self._turn(before, previous=None)
-            await self._note(record.at(Stage.UNDONE, self._clock.now()))
-            await self._blocking(self._places.prune)
-            return Verdict(outcome=Outcome.UNDONE, release=before, before=current)
+            record = (await self._begin(current)).at(Stage.UNDOING, self._clock.now())
+            await self._note(record)
+            return await self._finish_undo(record)
+
+    async def mend(self, *, confirm_within_s: float) -> Verdict | None:
+        """Bring what a loss of power cut off to an end: what is complete gets its time to connect.
+
+        Returns:
+            What became of it; None when nothing was cut off.
+        """
+        async with self._alone():
+            return await self._mend(confirm_within_s)
 
     async def place(self) -> list[str]:
         """Put the outfit of the current release back where something else was put over it."""
@@ -178,40 +184,54 @@ class Installer:
             with contextlib.suppress(Exception):
                 await self._turn_back(record, "the installation was interrupted")
             raise
-        if reason:
-            await self._turn_back(record, reason)
-            return Verdict(
-                outcome=Outcome.ROLLED_BACK,
-                release=record.before,
-                before=record.before,
-                reason=reason,
-            )
+        return await (self._turn_back(record, reason) if reason else self._confirm(record))
+
+    async def _confirm(self, record: Record) -> Verdict:
         await self._note(record.at(Stage.CONFIRMED, self._clock.now()))
         await self._blocking(self._places.prune)
         return Verdict(outcome=Outcome.INSTALLED, release=record.release, before=record.before)
 
-    async def _turn_back(self, record: Record, reason: str) -> None:
+    async def _turn_back(self, record: Record, reason: str) -> Verdict:
         self._say(f"going back: {reason}")
         await self._turn(record.before, previous=record.previous)
         await self._note(record.at(Stage.ROLLED_BACK, self._clock.now(), reason))
         await self._blocking(self._places.prune)
+        return _rolled_back(record, reason)
+
+    async def _finish_undo(self, record: Record) -> Verdict:
+        before = record.previous
+        await self._turn(before, previous=None)
+        await self._note(record.at(Stage.UNDONE, self._clock.now()))
+        await self._blocking(self._places.prune)
+        return Verdict(outcome=Outcome.UNDONE, release=before, before=record.release)
 
     async def _turn(self, release: str | None, *, previous: str | None) -> None:
         """Make a release the current one (None: none of ours) and start what it brings."""
         places = self._places
         if release is None:
-            await self._services.disable(await self._blocking(outfit.own_units, places))
+            own = await self._blocking(outfit.own_units, places)
+            await self._services.disable([*own, *await self._blocking(_were_disabled, places)])
             await self._blocking(outfit.withdraw, places)
+            await self._blocking(places.enablement.unlink, missing_ok=True)
             await self._blocking(places.switch, "current", None)
             await self._blocking(places.switch, "previous", None)
         else:
             await self._blocking(places.switch, "previous", previous)
             await self._blocking(places.switch, "current", release)
-            await self._blocking(outfit.place, places, self._home_of(release))
-            units = await self._blocking(outfit.units, self._home_of(release))
-            await self._services.enable(units)
+            await self._dress(release)
         await self._services.reload()
         await self._services.restart()
+
+    async def _dress(self, release: str) -> list[str]:
+        """Place and enable what a release brings; returns the paths that were changed."""
+        places, home = self._places, self._home_of(release)
+        units = await self._blocking(outfit.units, home)
+        if not await self._blocking(places.enablement.exists):
+            disabled = await self._services.disabled(units)
+            await self._blocking(replace_file, places.enablement, json.dumps(disabled).encode())
+        changed = await self._blocking(outfit.place, places, home)
+        await self._services.enable(units)
+        return changed
 
     async def _not_ready(self, record: Record, within_s: float) -> str:
         """Wait for the new agent's link; why it is not to be kept, or an empty text."""
@@ -220,32 +240,37 @@ class Installer:
         self._say(f"waiting up to {within_s:g} s for the management server")
         end = self._clock.monotonic() + within_s
         last = "the agent did not start"
-        while self._clock.monotonic() < end:
+        while True:
             status = await self._link_since(record)
             if status.get("state") == _READY:
                 return ""
             if status:
                 last = str(status.get("last_error") or f"the link is {status.get('state')}")
+            if self._clock.monotonic() >= end:
+                break
             await self._clock.sleep(_LOOK_S)
         return f"no management server was reached within {within_s:g} s: {last}"
 
-    async def _mend(self) -> None:
+    async def _mend(self, confirm_within_s: float = 0.0) -> Verdict | None:
         """Bring what a cut-off run began to an end."""
         record = await self._blocking(journal.read, self._places.journal)
-        if record is None or record.stage not in {Stage.STAGED, Stage.SWITCHED}:
-            return
+        if record is None or record.stage not in _UNFINISHED:
+            return None
         self._say(f"mending an installation that was cut off ({record.stage})")
         reason = "the installation was cut off"
         if record.stage is Stage.STAGED:
             await self._drop_staged(record, reason)
-            return
-        status = await self._link_since(record)
-        current = await self._blocking(self._places.release, "current")
-        if current == record.release and status.get("state") == _READY:
-            await self._blocking(outfit.place, self._places, self._home_of(current))
-            await self._note(record.at(Stage.CONFIRMED, self._clock.now()))
-            return
-        await self._turn_back(record, reason)
+            return _rolled_back(record, reason)
+        if record.stage is Stage.UNDOING:
+            return await self._finish_undo(record)
+        if await self._blocking(self._places.release, "current") != record.release:
+            return await self._turn_back(record, reason)
+        if await self._dress(record.release):
+            await self._services.reload()
+            await self._services.restart()
+        if why := await self._not_ready(record, confirm_within_s):
+            return await self._turn_back(record, f"{reason}; {why}")
+        return await self._confirm(record)
 
     async def _link_since(self, record: Record) -> dict[str, object]:
         """What the agent says of its link, if it came to that after the switch.
@@ -284,6 +309,20 @@ class Installer:
             yield
         finally:
             os.close(lock)
+
+
+def _rolled_back(record: Record, reason: str) -> Verdict:
+    return Verdict(
+        outcome=Outcome.ROLLED_BACK, release=record.before, before=record.before, reason=reason
+    )
+
+
+def _were_disabled(places: Places) -> list[str]:
+    """Units of the machine's own that were not started at boot before we came."""
+    try:
+        return [str(unit) for unit in json.loads(places.enablement.read_bytes())]
+    except (OSError, ValueError):
+        return []
 
 
 def _lock(home: Path) -> int:

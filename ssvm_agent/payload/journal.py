@@ -22,6 +22,7 @@ class Stage(StrEnum):
     SWITCHED = "switched"
     CONFIRMED = "confirmed"
     ROLLED_BACK = "rolled-back"
+    UNDOING = "undoing"
     UNDONE = "undone"
 
 

@@ -25,6 +25,10 @@ _CURRENT: Final = "/opt/ssvm-agent/current"
 _UNITS: Final = "etc/systemd/system"
 _DROP_IN: Final = "50-ssvm-agent.conf"
 _AGENT_UNIT: Final = "cloud.service"
+# Ends what a loss of power cut off. First to come and last to go, started at boot by a link that is
+# placed like a file: wherever a cut falls, it is there while anything of ours is.
+_MEND_UNIT: Final = "ssvm-payload-mend.service"
+_STARTED_AT_BOOT: Final = f"{_UNITS}/multi-user.target.wants/{_MEND_UNIT}"
 # Settings that add up; an empty one forgets what the unit below said.
 _FORGOTTEN: Final = (
     "ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost",
@@ -38,6 +42,7 @@ _DIRECTORIES: Final = (
     "usr/local/share/ca-certificates/cloudstack", "var/www/html",
 )  # fmt: skip
 
+# By path, in the order of placing.
 Marks = dict[str, set[str]]
 
 
@@ -66,7 +71,12 @@ class Piece:
 def pieces(release: Path) -> Iterator[Piece]:
     """Everything a release puts into the machine."""
     share = release / "share"
-    for unit in sorted(share.glob("systemd/*.service")):
+    mend = share / "systemd" / _MEND_UNIT
+    # A release to go back to may be older than this unit.
+    if mend.exists():
+        yield Piece(path=f"{_UNITS}/{_MEND_UNIT}", data=mend.read_bytes(), mode=0o644)
+        yield Piece(path=_STARTED_AT_BOOT, data=f"../{_MEND_UNIT}".encode(), mode=None)
+    for unit in _overridden(release):
         text = unit.read_text()
         yield Piece(path=f"{_UNITS}/{unit.name}", data=text.encode(), mode=0o644, gives_way=True)
         yield Piece(
@@ -88,14 +98,14 @@ def pieces(release: Path) -> Iterator[Piece]:
 
 def units(release: Path) -> list[str]:
     """The units to be enabled."""
-    return sorted(path.name for path in release.glob("share/systemd/*.service"))
+    return [path.name for path in _overridden(release)]
 
 
 def own_units(places: Places) -> list[str]:
     """The units this machine has from us alone."""
     prefix = f"{_UNITS}/"
     names = (path.removeprefix(prefix) for path in _read_placed(places) if path.startswith(prefix))
-    return sorted(name for name in names if "/" not in name)
+    return sorted(name for name in names if "/" not in name and name != _MEND_UNIT)
 
 
 def place(places: Places, release: Path) -> list[str]:
@@ -135,10 +145,17 @@ def place(places: Places, release: Path) -> list[str]:
 def withdraw(places: Places) -> list[str]:
     """Take every piece out again and put back what was there; what others changed since stays."""
     placed = _read_placed(places)
-    changed = [path for path in placed if _take_out(places, path, placed)]
+    changed = [path for path in reversed(placed) if _take_out(places, path, placed)]
     _write_placed(places, {})
     shutil.rmtree(places.originals, ignore_errors=True)
     return changed
+
+
+def _overridden(release: Path) -> list[Path]:
+    """The units the cloud's machines have as well."""
+    return sorted(
+        path for path in release.glob("share/systemd/*.service") if path.name != _MEND_UNIT
+    )
 
 
 def _must_give_way(places: Places, piece: Piece, placed: Marks) -> bool:
@@ -158,8 +175,8 @@ def _take_out(places: Places, path: str, placed: Marks) -> bool:
         original.replace(target)
     else:
         target.unlink()
-        # The directory of a drop-in, made for it.
-        if target.parent.suffix == ".d":
+        # The directory of a drop-in or of a link, made for it.
+        if target.parent.suffix in {".d", ".wants"}:
             with contextlib.suppress(OSError):
                 target.parent.rmdir()
     return True

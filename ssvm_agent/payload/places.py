@@ -55,6 +55,11 @@ class Places:
         return self.home / "originals"
 
     @property
+    def enablement(self) -> Path:
+        """Which units the machine itself did not start at boot."""
+        return self.home / "enablement.json"
+
+    @property
     def link_status(self) -> Path:
         """Where a running agent tells about its link."""
         return self.state / "status.json"

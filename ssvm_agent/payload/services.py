@@ -36,10 +36,23 @@ class Services:
         if units:
             await self._set("disable", units)
 
+    async def disabled(self, units: Sequence[str]) -> list[str]:
+        """Those of the units that are there and not started at boot."""
+        return [unit for unit in units if await self._state_of(unit) == "disabled"]
+
+    async def _state_of(self, unit: str) -> str:
+        # It also fails to say that a unit is not enabled.
+        result = await self._runner.run(
+            ["systemctl", *self._where(), "is-enabled", unit], deadline_s=_DEADLINE_S, check=False
+        )
+        return result.text.strip()
+
+    def _where(self) -> list[str]:
+        return [] if self.is_running else [f"--root={self._places.root}"]
+
     async def _set(self, what: str, units: Sequence[str]) -> None:
-        root = [] if self.is_running else [f"--root={self._places.root}"]
         await self._runner.run(
-            ["systemctl", *root, "--quiet", what, *units], deadline_s=_DEADLINE_S
+            ["systemctl", *self._where(), "--quiet", what, *units], deadline_s=_DEADLINE_S
         )
 
     async def reload(self) -> None:

@@ -41,6 +41,7 @@ def bundle(folder: Path, version: str) -> Path:
         f"lib/python{PYTHON}/site-packages/ssvm_agent/__init__.py": f"__version__ = '{version}'\n",
         "share/systemd/cloud.service": unit.format("agent", version),
         "share/systemd/cloud-preinit.service": unit.format("boot", version),
+        "share/systemd/ssvm-payload-mend.service": unit.format("mend", version),
         "share/systemd/tmpfiles.d/ssvm-agent.conf": f"# {version}\n",
         "share/system-vm/opt/cloud/bin/patched.sh": f"#!/bin/sh\n# {version}\n",
         f"share/system-vm/opt/cloud/bin/only-in-{version}": "#!/bin/sh\n",

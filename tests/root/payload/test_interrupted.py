@@ -29,6 +29,8 @@ _CHANGES = frozenset(
     {"os.rename", "os.symlink", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"}
 )
 _ENOUGH = 2000
+MEND = "ssvm-payload-mend.service"
+MEND_LEFT = (f"system/{MEND}", f"system/.{MEND}.new", f"wants/.{MEND}.new")
 
 Work = Callable[[Installer], Coroutine[Any, Any, object]]
 
@@ -152,6 +154,48 @@ def test_a_first_installation_can_be_cut_off_anywhere(ground: Path) -> None:
         assert installed(again) == "1.0"
         run(again, undo)
         assert visible(again) == visible(stock), again
+
+
+def boot(root: Path) -> None:
+    """The next boot: the mending unit runs, if it is there with what it starts."""
+    starts = root / "etc/systemd/system/multi-user.target.wants" / MEND
+    if starts.exists() and Places(root).release("current") is not None:
+        run(root, boot_mend)
+
+
+async def boot_mend(one: Installer) -> object:
+    return await one.mend(confirm_within_s=1.0)
+
+
+def must_be_all_or_nothing(root: Path, stock: Path) -> None:
+    """Of the unit that mends, a file that nothing starts may be left."""
+    there = visible(root)
+    started = {name: there[name] for name in there if not name.endswith(MEND_LEFT)}
+    if started != visible(stock):
+        assert installed(root) == "1.0", root
+        assert run(root, lambda one: one.place()) == [], root
+
+
+@pytest.mark.parametrize("job", ["install", "undo"])
+def test_a_boot_after_a_cut_leaves_all_or_nothing(ground: Path, job: str) -> None:
+    """Without anybody who installs or undoes once more."""
+    stock = stock_machine(ground / "stock")
+    first, work = stock, install(bundle(ground, "1.0"))
+    if job == "undo":
+        first = copy_of(stock, ground / "installed")
+        run(first, work)
+        work = undo
+    for root in each_death(first, ground, work):
+        boot(root)
+        must_be_all_or_nothing(root, stock)
+
+
+def test_a_boot_after_a_cut_can_be_cut_off_anywhere(ground: Path) -> None:
+    stock = stock_machine(ground / "stock")
+    for root in each_death(stock, ground, install(bundle(ground, "1.0")), every=7):
+        for again in each_death(root, ground / f"mend-{root.name}", boot_mend, every=5):
+            boot(again)
+            must_be_all_or_nothing(again, stock)
 
 
 def test_an_upgrade_can_be_cut_off_anywhere(ground: Path) -> None:

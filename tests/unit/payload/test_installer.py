@@ -40,7 +40,7 @@ class Machine:
         self.root = stock_machine(root)
         self.places = Places(self.root)
         self.clock = FakeClock()
-        self.runner = FakeRunner(self._react)
+        self.runner = FakeRunner(self.react)
         self.said: list[str] = []
         self.broken: set[str | None] = set()
         self.pool = WorkPool("local disk", threads=1)
@@ -49,7 +49,7 @@ class Machine:
             self.places, services, pool=self.pool, clock=self.clock, say=self.said.append
         )
 
-    def _react(self, argv: list[str]) -> ProgramResult | None:
+    def react(self, argv: list[str]) -> ProgramResult | None:
         if "restart" in argv:
             works = self.version() not in self.broken
             self.report("ready" if works else "connecting", last_error="no route to host")
@@ -79,6 +79,9 @@ class Machine:
 
     def undo(self) -> Verdict:
         return asyncio.run(self.installer.undo())
+
+    def mend(self) -> Verdict | None:
+        return asyncio.run(self.installer.mend(confirm_within_s=30.0))
 
 
 def _text(seconds: float) -> str:
@@ -176,6 +179,73 @@ def test_undo_leads_to_the_release_before_and_then_to_the_stock_service(
     assert visible(machine.root) == before
     with pytest.raises(NothingToUndoError):
         machine.undo()
+
+
+def test_units_that_did_not_start_at_boot_do_not_after_an_undo(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """Also when something was installed in between."""
+    state = {"cloud.service": b"disabled\n"}
+
+    def react(argv: list[str]) -> ProgramResult | None:
+        if "enable" in argv:
+            state["cloud.service"] = b"enabled\n"
+        if "is-enabled" in argv:
+            return ProgramResult(returncode=1, stdout=state.get(argv[-1], b""), stderr=b"")
+        return machine.react(argv)
+
+    machine.runner.react = react
+    for version in ("1.0", "2.0"):
+        machine.install(bundle(tmp_path, version))
+    for _ in range(2):
+        machine.undo()
+    disabled = [call[3:] for call in machine.runner.calls if "disable" in call]
+    assert disabled == [["cloud-preinit.service", "cloud.service"]]
+    assert not machine.places.enablement.exists()
+
+
+def cut_off(machine: Machine, stage: journal.Stage) -> None:
+    """As if power had been lost then."""
+    record = journal.read(machine.places.journal)
+    assert record is not None
+    journal.write(machine.places.journal, record.at(stage, machine.clock.now()))
+
+
+def test_the_boot_after_a_cut_waits_for_the_link(machine: Machine, tmp_path: Path) -> None:
+    machine.install(bundle(tmp_path, "1.0"))
+    cut_off(machine, journal.Stage.SWITCHED)
+    machine.clock.advance(5.0)
+    machine.report("ready")
+    done = machine.mend()
+    assert done is not None
+    assert done.outcome is Outcome.INSTALLED
+    assert machine.restarts == 1, "what is complete is not started anew"
+    assert machine.mend() is None
+
+
+def test_the_boot_after_a_cut_goes_back_when_there_is_no_link(
+    machine: Machine, tmp_path: Path
+) -> None:
+    for version in ("1.0", "2.0"):
+        machine.install(bundle(tmp_path, version))
+    cut_off(machine, journal.Stage.SWITCHED)
+    machine.clock.advance(5.0)
+    machine.report("connecting", last_error="no route to host")
+    done = machine.mend()
+    assert done is not None
+    assert done.outcome is Outcome.ROLLED_BACK
+    assert "cut off; no management server was reached within 30 s: no route" in done.reason
+    assert machine.version() == "1.0"
+
+
+def test_the_boot_after_a_cut_carries_an_undo_to_its_end(machine: Machine, tmp_path: Path) -> None:
+    before = visible(machine.root)
+    machine.install(bundle(tmp_path, "1.0"))
+    cut_off(machine, journal.Stage.UNDOING)
+    done = machine.mend()
+    assert done is not None
+    assert done.outcome is Outcome.UNDONE
+    assert visible(machine.root) == before
 
 
 def test_a_downgrade_is_said_plainly(machine: Machine, tmp_path: Path) -> None:
