@@ -118,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
         help="the checkout; default: the one this program runs from",
     )  # fmt: skip
     build.add_argument("--sign-with", type=Path, metavar="FILE", help="private Ed25519 key (PEM)")
+    build.add_argument(
+        "--stock", type=Path, metavar="DIRECTORY",
+        help="of the cloud's own agent.zip, cloud-scripts.tgz and patch-sysvms.sh: also writes "
+        "these with the bundles in them, their signature, and systemvm.iso",
+    )  # fmt: skip
     return parser
 
 
@@ -217,10 +222,19 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
+    from ssvm_agent.payload import stock
     from ssvm_agent.payload.build import build
 
+    if options.stock is not None:
+        stock.check(options.stock, options.output)
+    bundles = []
     for architecture in options.arch or ["x86_64", "aarch64"]:
-        print(build(options.source, options.output, architecture, sign_with=options.sign_with))
+        bundle = build(options.source, options.output, architecture, sign_with=options.sign_with)
+        print(bundle)
+        bundles.append(bundle)
+    if options.stock is not None:
+        for path in stock.add(options.stock, bundles, options.source, options.output):
+            print(path)
     return 0
 
 
