@@ -10,6 +10,7 @@ import io
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TextIO
 
@@ -28,7 +29,14 @@ stdout. It ends when stdin does.
   {"do": "list"}                                   templates and volumes of the first store
   {"do": "hosts"}  {"do": "violations"}  {"do": "disconnect"}  {"do": "certificate"}
   {"do": "faults", "ignore_pings": true}
+  {"do": "upload", "name": "tiny", "format": "QCOW2"}     signs an upload for a browser or curl
+  {"do": "upload-status", "uuid": "…", "wait": true}      until it has ended
+  {"do": "link", "name": "tiny", "path": "template/tmpl/2/200/x.qcow2"}  a URL to fetch it from
+  {"do": "unlink", "url": "…"}
   {"command": "CheckHealthCommand", "fields": {}}  any command, by simple or full class name
+
+"id" in an order is repeated in its result, "host" names one of several agents; all further keys are
+in docs/simulator.md.
 
 With --script the orders come from a file, one after the other, and may build on each other; the
 scenarios in docs/commands are such files. The exit code is 1 when an agent broke a rule or an
@@ -59,8 +67,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = serve.add_argument
-    add("--listen", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
-    add("--port", type=int, default=8250, help="0 takes a free one; default: %(default)s")
+    add(
+        "--listen",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address agents connect to; default: %(default)s",
+    )
+    add("--port", type=int, default=8250, help="its port; 0 takes a free one; default: %(default)s")
     add(
         "--store",
         action="append",
@@ -73,8 +86,22 @@ def _parser() -> argparse.ArgumentParser:
         "--client-certificates",
         choices=["none", "wanted", "needed"],
         default="wanted",
-        help="default: %(default)s",
+        help="whether agents show one; default: %(default)s",
     )
+    add(
+        "--form",
+        type=_endpoint,
+        metavar="ADDRESS:PORT",
+        help="serve a page with an upload form there for each upload ordered; port 0 takes a free"
+        " one; default: none",
+    )
+    add("--http-uploads", action="store_true", help="sign uploads for http instead of https")
+    add(
+        "--domain",
+        default="",
+        help="URLs have names such as 203-0-113-21.DOMAIN instead of addresses",
+    )
+    add("--encrypt-copy", action="store_true", help="with --domain: links are https")
     add(
         "--ca-out",
         type=Path,
@@ -97,7 +124,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_definition,
         help="for ${WORD} in a script; may be repeated",
     )
-    add("--log", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    add(
+        "--log",
+        default="WARNING",
+        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+        help="least level of what is written to stderr; default: %(default)s",
+    )
     return parser
 
 
@@ -108,8 +140,16 @@ def _definition(text: str) -> tuple[str, str]:
     return word, value
 
 
+def _endpoint(text: str) -> tuple[str, int]:
+    address, _, port = text.rpartition(":")
+    if not address:
+        raise ValueError(text)
+    return address.strip("[]"), int(port)
+
+
 async def _serve(options: argparse.Namespace) -> int:
     from ssvm_agent.simulator.console import Console
+    from ssvm_agent.simulator.form_page import open_form_site
     from ssvm_agent.simulator.model import ImageStore
     from ssvm_agent.simulator.script import Script
     from ssvm_agent.simulator.server import ClientCertificates, ManagementServer
@@ -117,17 +157,29 @@ async def _serve(options: argparse.Namespace) -> int:
     from ssvm_agent.simulator.zone import Zone
 
     pool = WorkPool("console", threads=1)
-    zone = Zone(names=(options.zone,), stores=[ImageStore(url=url) for url in options.store])
+    zone = Zone(
+        names=(options.zone,),
+        stores=[ImageStore(url=url) for url in options.store],
+        https_uploads=not options.http_uploads,
+        encrypt_copy=options.encrypt_copy,
+        certificate_domain=options.domain,
+    )
     try:
-        async with ManagementServer(
-            zone=zone,
-            timing=Timing().scaled(options.time),
-            client_certificates=ClientCertificates(options.client_certificates),
-            host=options.listen,
-            port=options.port,
-        ) as server:
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(
+                ManagementServer(
+                    zone=zone,
+                    timing=Timing().scaled(options.time),
+                    client_certificates=ClientCertificates(options.client_certificates),
+                    host=options.listen,
+                    port=options.port,
+                )
+            )
             if options.ca_out is not None:
                 await pool.call(options.ca_out.write_text, server.authority.certificate)
+            forms = None
+            if options.form is not None:
+                forms = await stack.enter_async_context(open_form_site(*options.form))
 
             orders: TextIO = sys.stdin
             if options.script is not None:
@@ -139,7 +191,7 @@ async def _serve(options: argparse.Namespace) -> int:
 
             script = Script(dict(options.define)) if options.script is not None else None
             write = functools.partial(print, flush=True)
-            await Console(server, write, script).serve(read_line)
+            await Console(server, write, script, forms).serve(read_line)
             return 1 if server.violations or (script and script.surprises) else 0
     finally:
         pool.close()

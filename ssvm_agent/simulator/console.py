@@ -19,21 +19,20 @@ from ssvm_agent.host.tasks import BackgroundTasks
 from ssvm_agent.messages.catalogue import CATALOGUE
 from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.downloads import Download
-from ssvm_agent.simulator.model import ImageStore
+from ssvm_agent.simulator.form_page import FormSite
+from ssvm_agent.simulator.orders import (
+    Doing,
+    Order,
+    OrderError,
+    Result,
+    chosen_store,
+    particulars,
+)
+from ssvm_agent.simulator.public_orders import PublicOrders
 from ssvm_agent.simulator.script import Script
 from ssvm_agent.simulator.server import ManagementServer
 
-Order = dict[str, Any]
-Result = dict[str, Any]
-
-_ABOUT_THE_ORDER: Final = frozenset({"do", "id", "wait", "host", "expect"})
 _FULL_NAMES: Final = {row.class_name.rpartition(".")[2]: row.class_name for row in CATALOGUE}
-
-
-class OrderError(AgentError):
-    """A line cannot be carried out; the message says what it should look like."""
-
-    code = "order"
 
 
 class Console:
@@ -43,6 +42,7 @@ class Console:
         server: A running server.
         write: Takes one line of output without its end.
         script: Fills orders in and checks their results; with it they wait for each other.
+        forms: Gets a page for every upload that is ordered.
     """
 
     def __init__(
@@ -50,13 +50,14 @@ class Console:
         server: ManagementServer,
         write: Callable[[str], None],
         script: Script | None = None,
+        forms: FormSite | None = None,
     ) -> None:
         self._server = server
         self._write = write
         self._script = script
         self._told_violations = 0
         self._told: dict[str, object] = {}
-        self._doings: dict[str, Callable[[Order], Awaitable[Result]]] = {
+        self._doings: dict[str, Doing] = {
             "hosts": self._hosts,
             "list": self._list,
             "register": self._register,
@@ -65,6 +66,7 @@ class Console:
             "disconnect": self._disconnect,
             "faults": self._faults,
             "violations": self._violations,
+            **PublicOrders(server, forms).doings,
         }
 
     async def serve(self, read_line: Callable[[], Awaitable[str]]) -> None:
@@ -136,7 +138,7 @@ class Console:
 
     async def _list(self, order: Order) -> Result:
         """Both lists of one store."""
-        store = self._store(order)
+        store = chosen_store(order, self._server.zone.stores)
         found: Result = {}
         for kind, build in (
             ("templates", commands.list_template),
@@ -150,9 +152,8 @@ class Console:
 
     async def _register(self, order: Order) -> Result:
         """Register an image; with ``"wait": true`` the result comes when it is downloaded."""
-        fields = {key: value for key, value in order.items() if key not in _ABOUT_THE_ORDER}
         try:
-            download = self._server.register(**fields)
+            download = self._server.register(**particulars(order))
         except TypeError as error:
             raise OrderError(f"An image cannot be registered so: {error}.") from error
         if order.get("wait"):
@@ -178,9 +179,7 @@ class Console:
 
     async def _faults(self, order: Order) -> Result:
         """Switch misbehaviour: every further key is one."""
-        for name, value in order.items():
-            if name in _ABOUT_THE_ORDER:
-                continue
+        for name, value in particulars(order).items():
             if not hasattr(self._server.faults, name):
                 raise OrderError(f"No fault is called {name}.")
             setattr(self._server.faults, name, value)
@@ -188,13 +187,6 @@ class Console:
 
     async def _violations(self, _order: Order) -> Result:
         return {"violations": [str(one) for one in self._server.violations]}
-
-    def _store(self, order: Order) -> ImageStore:
-        stores = self._server.zone.stores
-        index = order.get("store", 0)
-        if not (isinstance(index, int) and 0 <= index < len(stores)):
-            raise OrderError(f"There are {len(stores)} stores; count them from 0.")
-        return stores[index]
 
     # --- what happens by itself ------------------------------------------------------------------
 

@@ -36,6 +36,18 @@ class AnswerTimeoutError(SimulatorError):
     code = "answer_timeout"
 
 
+class UploadFailedError(SimulatorError):
+    """An upload ended in an error; the message is what a CloudStack user would see."""
+
+    code = "upload_failed"
+
+
+class LinkRefusedError(SimulatorError):
+    """A link to a file could not be made or withdrawn; the message is the agent's."""
+
+    code = "link_refused"
+
+
 class DownloadFailedError(SimulatorError):
     """A download ended in an error; the message is what a CloudStack user would see."""
 

@@ -90,13 +90,15 @@ class Script:
 def fields_of(result: Mapping[str, Any]) -> dict[str, Any]:
     """What an order brought, flat.
 
-    The fields of its first answer, with the simple class name as ``answer``; or of the download.
+    The fields of its first answer, with the simple class name as ``answer``; or of the download or
+    upload that was awaited.
     """
     if result.get("answers"):
         ((class_name, fields),) = result["answers"][0].items()
         return {**fields, "answer": class_name.rpartition(".")[2]}
-    if isinstance(result.get("download"), dict):
-        return dict(result["download"])
+    for awaited in ("download", "upload"):
+        if isinstance(result.get(awaited), dict):
+            return dict(result[awaited])
     return dict(result)
 
 

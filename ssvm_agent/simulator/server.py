@@ -295,13 +295,17 @@ class ManagementServer:
             image_id: Taken from a counter unless given.
             more: Further fields of :class:`Image`.
         """
-        number = next(self._ids) if image_id is None else image_id
+        number = self.take_image_id() if image_id is None else image_id
         image = Image(id=number, name=name, url=url, **more)  # type: ignore[arg-type]
         download = Download(image, self.zone.stores[store], self.timing, self._state.changed)
         self.zone.downloads[number] = download
         if self._state.sessions:
             self._state.start(download)
         return download
+
+    def take_image_id(self) -> int:
+        """The id of a new template or volume."""
+        return next(self._ids)
 
     async def provision_certificate(
         self, name: str | None = None, *, addresses: Iterable[str] = (), reconnect: bool = False

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long a management server waits, and the same squeezed for tests.
 
-The numbers are the defaults of a real server (agent-lifecycle.md 3.1, storage-commands.md 4.4).
+The numbers are the defaults of a real server (agent-lifecycle.md 3.1, storage-commands.md 4.4, 5).
 Everything that waits in the simulator takes its time from here, so a test can make a minute last
 half a second without touching any rule.
 """
@@ -28,6 +28,9 @@ class Timing:
     download_timeout_s: float = 50.0
     """So long without an accepted answer: the download has failed."""
     purge_delay_s: float = 0.1
+    upload_poll_s: float = 60.0
+    upload_timeout_s: float = 3600.0
+    """So long an upload is signed for, and awaited."""
 
     def scaled(self, factor: float) -> Self:
         """All of it multiplied; the order of what runs out first stays the same."""

@@ -24,6 +24,10 @@ class Zone:
         avoid: Those of them that agents shall avoid.
         vm_names: Instance names of system VMs; an agent with another name goes Up without any
             setup (agent-lifecycle.md 0.10). None: every name is one.
+        https_uploads: Whether uploads go over HTTPS (``use.https.to.upload``).
+        encrypt_copy: Whether links do, given a domain (``secstorage.encrypt.copy``).
+        certificate_domain: Of the names in URLs, as ``example.com``; empty: addresses are used
+            (``secstorage.ssl.cert.domain``).
     """
 
     names: tuple[str, ...] = ("1", "zone-1")
@@ -36,6 +40,9 @@ class Zone:
     upload_key: str = "simulated-upload-key"
     copy_password: str = "simulated-copy-password"  # noqa: S105 - of a simulated cloud
     vm_names: frozenset[str] | None = None
+    https_uploads: bool = True
+    encrypt_copy: bool = False
+    certificate_domain: str = ""
     hosts: dict[int, Host] = field(default_factory=dict)
     downloads: dict[int, Download] = field(default_factory=dict)
 
@@ -62,6 +69,21 @@ class Zone:
     def sets_up(self, host: Host) -> bool:
         """Whether the host is known as a system VM and therefore gets its setup."""
         return self.vm_names is None or host.name in self.vm_names
+
+    def upload_base(self, address: str) -> str:
+        """Scheme and host of upload URLs for a system VM with this public address."""
+        scheme = "https" if self.https_uploads else "http"
+        return f"{scheme}://{self._public_name(address)}"
+
+    def extract_base(self, address: str) -> str:
+        """Scheme and host of extract URLs; over HTTP by address, as no certificate matters."""
+        if self.encrypt_copy and self.certificate_domain:
+            return f"https://{self._public_name(address)}"
+        return f"http://{address}"
+
+    def _public_name(self, address: str) -> str:
+        domain = self.certificate_domain
+        return f"{address.replace('.', '-')}.{domain}" if domain else address
 
     def unfinished_downloads(self, listed: frozenset[str]) -> Iterator[Download]:
         """Downloads whose image the agent's lists do not have."""
