@@ -27,12 +27,12 @@ stdout. It ends when stdin does.
   {"do": "wait"}                                   until an agent is Up
   {"do": "register", "name": "tiny", "url": "http://…", "format": "QCOW2", "wait": true}
   {"do": "list"}                                   templates and volumes of the first store
+  {"do": "upload", "name": "tiny", "format": "QCOW2", "max_size_gib": 5}   signs it
+  {"do": "upload-status", "uuid": "…", "wait": true}
+  {"do": "link", "name": "tiny", "path": "template/tmpl/2/200/….qcow2"}   a URL to fetch it from
+  {"do": "unlink", "url": "…"}
   {"do": "hosts"}  {"do": "violations"}  {"do": "disconnect"}  {"do": "certificate"}
   {"do": "faults", "ignore_pings": true}
-  {"do": "upload", "name": "tiny", "format": "QCOW2"}     signs an upload for a browser or curl
-  {"do": "upload-status", "uuid": "…", "wait": true}      until it has ended
-  {"do": "link", "name": "tiny", "path": "template/tmpl/2/200/x.qcow2"}  a URL to fetch it from
-  {"do": "unlink", "url": "…"}
   {"command": "CheckHealthCommand", "fields": {}}  any command, by simple or full class name
 
 "id" in an order is repeated in its result, "host" names one of several agents; all further keys are
@@ -73,7 +73,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="address agents connect to; default: %(default)s",
     )
-    add("--port", type=int, default=8250, help="its port; 0 takes a free one; default: %(default)s")
+    add(
+        "--port",
+        type=_port,
+        default=8250,
+        help="its port; 0 takes a free one; default: %(default)s",
+    )
     add(
         "--store",
         action="append",
@@ -136,15 +141,21 @@ def _parser() -> argparse.ArgumentParser:
 def _definition(text: str) -> tuple[str, str]:
     word, equals, value = text.partition("=")
     if not (word and equals):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not WORD=VALUE")
     return word, value
 
 
 def _endpoint(text: str) -> tuple[str, int]:
     address, _, port = text.rpartition(":")
     if not address:
-        raise ValueError(text)
-    return address.strip("[]"), int(port)
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
+    return address.strip("[]"), _port(port)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to 65535")
+    return int(text)
 
 
 async def _serve(options: argparse.Namespace) -> int:

@@ -54,7 +54,7 @@ class PublicOrders:
             made, ticket = self._side.order_upload(
                 host=order.get("host"), encryption=SealVersion[encryption], **fields
             )
-        except TypeError as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise OrderError(f"An upload cannot be ordered so: {error}.") from error
         result = {
             "uuid": made.uuid,

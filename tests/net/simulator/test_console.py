@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from tests.fakes.agent import API, fake_agent
 from tests.fixtures.agents import StartServer
 from tests.net.simulator.test_downloads import STORES, Downloader, download_answer
 from tests.net.simulator.test_public_side import Agent
+
+PAGE = Path(__file__).parents[3] / "docs/simulator.md"
 
 
 async def carry_out(
@@ -86,12 +89,13 @@ async def test_orders_that_make_no_sense_are_explained(start_server: StartServer
 async def test_uploads_and_links_are_ordered_in_lines(start_server: StartServer) -> None:
     server: ManagementServer = await start_server(stores=STORES)
     complete = {"status": "COMPLETED", "installPath": "template/tmpl/2/200/x"}
-    agent = Agent(complete, complete, {}, {"details": ""})
+    agent = Agent({"status": "IN_PROGRESS"}, complete, complete, {}, {"details": ""})
     script = Script({})
     orders: list[dict[str, Any]] = [
         {"do": "upload", "id": "up", "name": "t", "max_size_gib": 3, "at": "http://127.0.0.1:81"},
+        {"do": "upload-status", "uuid": "${up.uuid}", "expect": {"status": "IN_PROGRESS"}},
         {"do": "upload-status", "id": "done", "uuid": "${up.uuid}", "wait": True},
-        {"do": "upload-status", "uuid": "${up.uuid}", "expect": {"status": "COMPLETED"}},
+        {"do": "upload-status", "uuid": "${up.uuid}", "abort": True},
         {"do": "link", "id": "link", "name": "t", "path": "${done.installPath}"},
         {"do": "unlink", "url": "${link.url}", "expect": {"result": True}},
     ]
@@ -99,7 +103,8 @@ async def test_uploads_and_links_are_ordered_in_lines(start_server: StartServer)
         await server.wait_for_status()
         lines = results(await carry_out(server, *orders, script=script, forms=forms))
     assert script.surprises == []
-    upload, done, _, link, _ = lines
+    assert [one.get("abort") for one in agent.asked[:3]] == [None, None, True]
+    upload, _, done, _, link, _ = lines
     assert upload["postURL"] == f"http://127.0.0.1:81/upload/{upload['uuid']}"
     assert (upload["image"], upload["directory"]) == (200, "template/tmpl/2/200")
     assert upload["page"] == f"{forms.base}/{upload['uuid']}"
@@ -117,6 +122,9 @@ async def test_uploads_and_links_are_ordered_in_lines(start_server: StartServer)
         ({"do": "upload", "name": "t", "encryption": "V3"}, "V1"),
         ({"do": "upload", "name": "t", "at": "127.0.0.1"}, "scheme"),
         ({"do": "upload", "name": "t", "at": "http://h:port"}, "scheme"),
+        ({"do": "upload", "name": "t", "at": "http://h:99999"}, "0-65535"),
+        ({"do": "upload", "name": "t", "at": "http://h", "life_s": 1e20}, "too large"),
+        ({"do": "upload", "name": "t", "at": "http://h", "extra": "x"}, "mapping"),
         ({"do": "upload", "name": "t", "colour": "red"}, "colour"),
         ({"do": "upload", "name": "t", "store": 7}, "1 stores"),
         ({"do": "upload", "name": "t"}, "No host is known"),
@@ -132,6 +140,13 @@ async def test_orders_about_the_public_side_are_explained(
 ) -> None:
     (result,) = results(await carry_out(await start_server(stores=STORES), order))
     assert text in result["error"]
+
+
+async def test_every_order_is_on_the_page(start_server: StartServer) -> None:
+    (result,) = results(await carry_out(await start_server(), {"do": "dance"}))
+    known = result["error"].rpartition(": ")[2].rstrip(".").split(", ")
+    assert "upload" in known
+    assert [name for name in known if f'"do": "{name}"' not in PAGE.read_text()] == []
 
 
 def test_the_program_serves_until_its_input_ends() -> None:
