@@ -26,8 +26,8 @@ class Zone:
             setup (agent-lifecycle.md 0.10). None: every name is one.
         https_uploads: Whether uploads go over HTTPS (``use.https.to.upload``).
         encrypt_copy: Whether links do, given a domain (``secstorage.encrypt.copy``).
-        certificate_domain: Of the names in URLs, as ``example.com``; empty: addresses are used
-            (``secstorage.ssl.cert.domain``).
+        certificate_domain: Of the names in URLs, as ``example.com`` or ``*.example.com``; empty:
+            addresses are used (``secstorage.ssl.cert.domain``).
     """
 
     names: tuple[str, ...] = ("1", "zone-1")
@@ -82,7 +82,7 @@ class Zone:
         return f"http://{address}"
 
     def _public_name(self, address: str) -> str:
-        domain = self.certificate_domain
+        domain = self.certificate_domain.removeprefix("*.")
         return f"{address.replace('.', '-')}.{domain}" if domain else address
 
     def unfinished_downloads(self, listed: frozenset[str]) -> Iterator[Download]:

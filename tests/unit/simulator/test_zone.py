@@ -19,6 +19,7 @@ NAME = "203-0-113-21.example.com"
         ({}, f"https://{ADDRESS}", f"http://{ADDRESS}"),
         ({"https_uploads": False}, f"http://{ADDRESS}", f"http://{ADDRESS}"),
         ({"certificate_domain": "example.com"}, f"https://{NAME}", f"http://{ADDRESS}"),
+        ({"certificate_domain": "*.example.com"}, f"https://{NAME}", f"http://{ADDRESS}"),
         # Without a domain no certificate could be right.
         ({"encrypt_copy": True}, f"https://{ADDRESS}", f"http://{ADDRESS}"),
         (
