@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 
 from ssvm_agent.host.agents import is_agent
-from ssvm_agent.payload.build import build
-from ssvm_agent.payload.errors import BuildError
 from ssvm_agent.payload.manifest import read_and_verify
 from ssvm_agent.simulator.agent_process import write_agent_settings
 from tests.fakes.payload_machine import stock_machine, visible
@@ -27,20 +25,8 @@ pytestmark = [
     ),
 ]
 
-ROOT = Path(__file__).parents[3]
 # What a chroot needs of the machine to run programs.
 _BORROWED = ("usr", "bin", "lib", "lib64", "sbin", "dev")
-
-
-@pytest.fixture(name="archive", scope="module")
-def _archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("dist")
-    try:
-        return build(ROOT, output, platform.machine())
-    except BuildError as error:
-        if "cannot be fetched" in error.message:
-            pytest.skip(f"no libraries in build/wheels and no network: {error.message}")
-        raise
 
 
 @pytest.fixture(name="machine")
