@@ -18,6 +18,7 @@ from ssvm_agent import log
 from ssvm_agent.host.errors import PoolError
 from ssvm_agent.host.files import atomic_write
 from ssvm_agent.host.pools import WorkPool
+from ssvm_agent.images.ovf_record import MAX_RECORD_CHARS, from_record, to_record
 from ssvm_agent.ingest.errors import IngestError
 from ssvm_agent.ingest.job import Job, JobKey, JobStatus
 from ssvm_agent.ingest.source import ResumePoint
@@ -27,7 +28,8 @@ from ssvm_agent.storage.layout import ImageKind
 _logger = logging.getLogger(__name__)
 
 _FORMAT: Final = 1
-_MAX_FILE_BYTES: Final = 64 << 10
+# A few hundred bytes, and what an OVF says, indented.
+_MAX_FILE_BYTES: Final = 4 * MAX_RECORD_CHARS
 
 
 class Journal:
@@ -110,6 +112,7 @@ def _to_json(job: Job) -> dict[str, Any]:
                 "virtual": installed.virtual_size_bytes,
                 "physical": installed.physical_size_bytes,
                 "checksum": installed.checksum_text,
+                "ovf": to_record(installed.ovf, installed.disks),
             }
             if installed
             else None
@@ -135,11 +138,15 @@ def _from_json(record: dict[str, Any]) -> Job:
     if resume:
         job.resume = ResumePoint(offset=int(resume["offset"]), validator=str(resume["validator"]))
     if installed:
+        # An earlier agent did not write the OVF.
+        ovf, disks = from_record(installed.get("ovf"))
         job.installed = Installed(
             install_path=str(installed["path"]),
             virtual_size_bytes=int(installed["virtual"]),
             physical_size_bytes=int(installed["physical"]),
             checksum_text=str(installed["checksum"]),
+            ovf=ovf,
+            disks=disks,
         )
     if record["error"]:
         job.error = IngestError(str(record["error"]))

@@ -21,8 +21,8 @@ from ssvm_agent.host.pools import WorkPool
 _logger = logging.getLogger(__name__)
 
 _DEADLINE_S: Final = 30.0
-# Thousands of entries; more than that was not written by us.
-_MAX_BYTES: Final = 32 << 20
+# Thousands of entries, hundreds with the largest OVF; more than that was not written by us.
+_MAX_BYTES: Final = 256 << 20
 
 
 class StateFile:

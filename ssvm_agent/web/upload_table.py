@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from ssvm_agent.images.ovf import OvfFacts
 from ssvm_agent.images.ovf_disks import DataDisk
+from ssvm_agent.images.ovf_record import from_record, to_record
 from ssvm_agent.ingest.progress import Progress
 from ssvm_agent.web.errors import UploadRefusedError
 
@@ -46,7 +47,7 @@ class UploadResult:
 
     Attributes:
         install_path: Relative to the store's root.
-        ovf: What the OVF says, for OVA templates; not remembered over a restart.
+        ovf: What the OVF says, for OVA templates.
         disks: Its disks.
         directory: Where the OVA was unpacked, absolute.
     """
@@ -209,7 +210,6 @@ def whole_gib(size_bytes: int) -> int:
 
 
 def _to_entry(upload: Upload) -> dict[str, object]:
-    result = upload.result
     return {
         "uuid": upload.uuid,
         "description": upload.description,
@@ -220,13 +220,17 @@ def _to_entry(upload: Upload) -> dict[str, object]:
         "state": upload.state.value,
         "message": upload.message,
         "ended": None if upload.ended is None else upload.ended.isoformat(),
-        "result": None
-        if result is None
-        else {
-            "install_path": result.install_path,
-            "virtual_size_bytes": result.virtual_size_bytes,
-            "physical_size_bytes": result.physical_size_bytes,
-        },
+        "result": None if upload.result is None else _to_result(upload.result),
+    }
+
+
+def _to_result(result: UploadResult) -> dict[str, object]:
+    return {
+        "install_path": result.install_path,
+        "virtual_size_bytes": result.virtual_size_bytes,
+        "physical_size_bytes": result.physical_size_bytes,
+        "ovf": to_record(result.ovf, result.disks),
+        "directory": str(result.directory),
     }
 
 
@@ -242,11 +246,18 @@ def _from_entry(entry: Mapping[str, Any]) -> Upload:
         state=UploadState(entry["state"]),
         message=str(entry["message"]),
         ended=None if entry["ended"] is None else datetime.fromisoformat(entry["ended"]),
-        result=None
-        if result is None
-        else UploadResult(
-            install_path=str(result["install_path"]),
-            virtual_size_bytes=int(result["virtual_size_bytes"]),
-            physical_size_bytes=int(result["physical_size_bytes"]),
-        ),
+        result=None if result is None else _from_result(result),
+    )
+
+
+def _from_result(result: Mapping[str, Any]) -> UploadResult:
+    # An earlier agent wrote neither the OVF nor its directory.
+    ovf, disks = from_record(result.get("ovf"))
+    return UploadResult(
+        install_path=str(result["install_path"]),
+        virtual_size_bytes=int(result["virtual_size_bytes"]),
+        physical_size_bytes=int(result["physical_size_bytes"]),
+        ovf=ovf,
+        disks=disks,
+        directory=Path(result.get("directory", "")),
     )

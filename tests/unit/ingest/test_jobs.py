@@ -8,11 +8,12 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from ssvm_agent.images.formats import ImageFormat
 from ssvm_agent.ingest.errors import SourceFailedError
 from ssvm_agent.ingest.job import JobKey, JobOrder, JobStatus, Ticket
 from ssvm_agent.ingest.jobs import store_key
@@ -22,6 +23,7 @@ from ssvm_agent.ingest.spec import IngestSpec
 from ssvm_agent.storage.layout import ImageKind
 from tests.fakes.ingest import DIRECTORY, BytesSource, Rig, ingest_rig
 from tests.fakes.machine import until
+from tests.fixtures import hostile_images
 
 MIB = 1 << 20
 BODY = os.urandom(2 * MIB)
@@ -354,6 +356,28 @@ async def test_the_journal_holds_no_url_and_ignores_what_it_does_not_understand(
             (directory / f"{name}.json").write_text(text)
     async with ingest_rig(tmp_path) as rig:
         assert len(rig.ingest.jobs.all()) == 1
+
+
+async def test_what_an_ovf_says_is_known_after_a_restart(tmp_path: Path) -> None:
+    """storage-commands.md 4.4: the purge, which carries it, may meet the next process."""
+    ova = hostile_images.ova()
+    async with ingest_rig(tmp_path) as rig:
+
+        async def make_spec(ticket: Ticket) -> IngestSpec:
+            return rig.spec(BytesSource([ova]), job_id=ticket.job_id, image_format=ImageFormat.OVA)
+
+        base = order(rig, BytesSource([]))
+        job = await rig.ingest.jobs.start(replace(base, make_spec=make_spec))
+        before = (await job.settled(20)).installed
+        assert before is not None
+        assert before.ovf is not None
+        assert before.disks
+    async with ingest_rig(tmp_path) as rig:
+        again = rig.ingest.jobs.get(job.job_id)
+        assert again is not None
+        state = await rig.ingest.jobs.purge(again)
+        assert state.installed == before
+        assert state.temporary_path.startswith(str(rig.store.root / DIRECTORY))
 
 
 async def test_trouble_with_the_local_disk_does_not_stop_a_download(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from ssvm_agent.images.ovf_disks import data_disks
+from ssvm_agent.images.ovf_reading import read_ovf
 from ssvm_agent.web import upload_table
 from ssvm_agent.web.errors import UploadRefusedError
 from ssvm_agent.web.upload_table import (
@@ -15,6 +20,7 @@ from ssvm_agent.web.upload_table import (
     UploadTable,
     whole_gib,
 )
+from tests.fixtures import hostile_images
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 RESULT = UploadResult(install_path="p/x.qcow2", virtual_size_bytes=2, physical_size_bytes=1)
@@ -131,6 +137,38 @@ def test_the_table_survives_a_restart() -> None:
     assert (found["2"].state, found["2"].message) == (UploadState.ERROR, "why")
     assert (found["3"].state, found["3"].message) == (UploadState.ERROR, RESTARTED_MESSAGE)
     assert len(found) == 3
+
+
+def test_an_ovf_survives_a_restart() -> None:
+    """storage-commands.md 5.6: ovfInformationTO is repeated like the rest."""
+    facts = read_ovf(hostile_images.ovf(), "vm.ovf")
+    table, again = UploadTable(), UploadTable()
+    done = upload("1")
+    table.claim(done)
+    result = replace(
+        RESULT,
+        ovf=facts,
+        disks=data_disks(facts, {"disk1.vmdk": 5}),
+        directory=Path("/mnt/s/template/tmpl/2/5"),
+    )
+    table.complete(done, result, NOW)
+    again.load(json.loads(json.dumps(table.to_document())), NOW)
+    found = again.find("1")
+    assert found is not None
+    assert found.result == result
+
+
+def test_an_entry_of_an_earlier_agent_has_no_ovf() -> None:
+    table, again = UploadTable(), UploadTable()
+    done = upload("1")
+    table.claim(done)
+    table.complete(done, RESULT, NOW)
+    document = json.loads(json.dumps(table.to_document()))
+    del document["uploads"][0]["result"]["ovf"], document["uploads"][0]["result"]["directory"]
+    again.load(document, NOW)
+    found = again.find("1")
+    assert found is not None
+    assert found.result == RESULT
 
 
 def test_gib_are_rounded_up() -> None:
