@@ -21,6 +21,7 @@ from ssvm_agent.storage.errors import (
     CorruptPropertiesError,
     IncompletePropertiesError,
     NotFoundError,
+    StorageError,
 )
 from ssvm_agent.storage.layout import (
     ImageKind,
@@ -83,9 +84,7 @@ def publish(
         with contextlib.suppress(OSError):
             target.unlink()
         raise
-    for name in earlier:
-        with contextlib.suppress(OSError):
-            (reservation.directory / name).unlink()
+    _remove_replaced(path, earlier)
 
 
 def clean_up(reservation: Reservation, kind: ImageKind) -> None:
@@ -143,6 +142,18 @@ def _name_of(kind: ImageKind) -> str:
     if name is None:
         raise ValueError(f"a {kind} has no properties file")
     return name
+
+
+def _remove_replaced(path: Path, names: list[str]) -> None:
+    """Remove earlier images, but none the properties name now.
+
+    An agent elsewhere that installs the same object may have written them since ours. What stays
+    because they cannot be read costs space only.
+    """
+    for name in names:
+        with contextlib.suppress(StorageError, OSError):
+            if read_file(path).file_name != name:
+                (path.parent / name).unlink()
 
 
 def _earlier_files(path: Path, properties: ImageProperties) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ssvm_agent.ingest import install as module
 from ssvm_agent.ingest.install import publish, reserve
 from ssvm_agent.storage.layout import ImageKind
-from ssvm_agent.storage.properties import ImageProperties, write_file
+from ssvm_agent.storage.properties import ImageProperties, read_file, write_file
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 UNPUBLISHED = "a54e97f6-b96a-39b7-b6ba-62710061091f.qcow2"
@@ -66,3 +68,28 @@ def test_the_same_name_again_is_the_new_image(place: Path, tmp_path: Path) -> No
     (place / UNPUBLISHED).write_bytes(b"old")
     assert install(tmp_path, UNPUBLISHED) == [UNPUBLISHED, "volume.properties"]
     assert (place / UNPUBLISHED).read_bytes() == b"x"
+
+
+def test_an_image_another_agent_published_meanwhile_stays(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """requirements R13: two agents install the same object at the same moment."""
+    (place / "volume.properties").touch()
+    (place / UNPUBLISHED).touch()
+
+    def overtaken(path: Path, ours: ImageProperties, **options: Any) -> None:
+        write_file(path, ours, **options)
+        write_file(path, properties(UNPUBLISHED), now=NOW)
+
+    monkeypatch.setattr(module, "write_file", overtaken)
+    assert UNPUBLISHED in install(tmp_path)
+    assert read_file(place / "volume.properties").file_name == UNPUBLISHED
+
+
+def test_nothing_is_removed_while_the_properties_cannot_be_read(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "volume.properties").touch()
+    (place / UNPUBLISHED).touch()
+    monkeypatch.setattr(module, "write_file", lambda path, *_, **__: path.unlink())
+    assert UNPUBLISHED in install(tmp_path)
