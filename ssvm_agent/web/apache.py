@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ssvm_agent import log
 from ssvm_agent.appliance import access
 from ssvm_agent.host.errors import HostError
 from ssvm_agent.host.files import atomic_write
@@ -146,7 +147,10 @@ class ApachePublisher:
                 changed |= await self._write(layout.chain, chain)
             changed |= await self._write(layout.site(site.address), hosts)
             modules = await self._blocking(enable_modules, layout)
-            if await self._blocking(take_over, layout, site.address) or modules:
+            taken = await self._blocking(take_over, layout, site.address)
+            for what in taken:
+                log.event(_logger, logging.INFO, "apache taken over", done=what)
+            if taken or modules:
                 # A graceful reload would keep the old sockets while it opens the new ones.
                 await self._run(self._control.restart)
                 _logger.info("apache restarted, ready for our site")

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ssvm_agent.web import headers
 
-_MARK = "# Written by ssvm-agent; changes are lost.\n"
+MARK: Final = "# Written by ssvm-agent; changes are lost.\n"
+"""First line of the files that are ours alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,7 @@ def upload_proxy(upload_port: int, *, https: bool) -> str:
         for name, value in headers.CORS.items()
     )
     return (
-        f"{_MARK}"
+        f"{MARK}"
         "RewriteEngine On\n"
         f"{condition}"
         "RewriteCond %{REQUEST_METHOD} ^(POST|OPTIONS|GET|HEAD)$\n"
@@ -119,7 +121,7 @@ def virtual_hosts(
     include = f'    Include "{layout.upload_include(https=upload_https)}"\n'
     chain = f'    SSLCertificateChainFile "{layout.chain}"\n' if has_chain else ""
     return (
-        f"{_MARK}"
+        f"{MARK}"
         f"Listen {host}:{http_port}\n"
         f"Listen {host}:{https_port}\n"
         f"<VirtualHost {host}:{http_port}>\n"
