@@ -34,6 +34,7 @@ from ssvm_agent.web.certificates import ServerCertificate
 from ssvm_agent.web.copy_guard import CopyGuard
 from ssvm_agent.web.errors import PublishError
 from ssvm_agent.web.links import Link
+from ssvm_agent.web.open_file import open_below, open_directory_below
 
 _logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class ApachePublisher:
     async def publish(self, link: Link, store: Store) -> None:
         """Make the link, have the file readable for Apache, and Apache running."""
         target = store.root / link.path
-        await store.run(_let_others_read, store.root, target)
+        await store.run(_let_others_read, store.root, link.path)
         async with self._lock:
             await self._ensure_active()
             await self._blocking(_make_link, self._layout.userdata / link.key, target)
@@ -264,14 +265,23 @@ def _remove_strangers(area: Path, keys: set[str]) -> None:
                 entry.rmdir()
 
 
-def _let_others_read(root: Path, file: Path) -> None:
-    """Add the bits Apache's user needs to reach a file below a store; none is taken away."""
-    for place, bits in ((file, 0o444), (file.parent, 0o555)):
-        if place == root:
-            continue
-        mode = stat.S_IMODE(place.stat(follow_symlinks=False).st_mode)
-        if mode & bits != bits:
-            place.chmod(mode | bits)
+def _let_others_read(root: Path, path: str) -> None:
+    """Add the bits Apache's user needs to reach a file below a store; none is taken away.
+
+    Through descriptors: what a name means may change between two looks at it.
+    """
+    *places, name = path.split("/")
+    with open_below(root, [*places, name]) as file:
+        _add_bits(file.fileno(), 0o444)
+    if places:
+        with open_directory_below(root, places) as directory:
+            _add_bits(directory, 0o555)
+
+
+def _add_bits(descriptor: int, bits: int) -> None:
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    if mode & bits != bits:
+        os.fchmod(descriptor, mode | bits)
 
 
 def _write_if_different(path: Path, data: bytes, mode: int) -> bool:

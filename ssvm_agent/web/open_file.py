@@ -8,10 +8,11 @@ open file, never from a name. Blocking: for a store's own threads.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -62,15 +63,10 @@ def open_below(root: Path, parts: Sequence[str]) -> OpenFile:
         NotServedError: A component is missing, a link, or not of the right type.
         OSError: The file system failed.
     """
-    if not parts or any(not _is_name(part) for part in parts):
+    if not parts:
         raise NotServedError("There is no such file.")
-    directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = _walk(root, parts[:-1])
     try:
-        for part in parts[:-1]:
-            flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            following = _open(part, flags, directory)
-            os.close(directory)
-            directory = following
         # Non-blocking: opening a FIFO must not wait for its writer.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         descriptor = _open(parts[-1], flags, directory)
@@ -86,7 +82,40 @@ def open_below(root: Path, parts: Sequence[str]) -> OpenFile:
     )
 
 
+@contextlib.contextmanager
+def open_directory_below(root: Path, parts: Sequence[str]) -> Iterator[int]:
+    """Open the directory ``root/parts...``, under the rules of :func:`open_below`.
+
+    Yields:
+        Its descriptor, for fstat and fchmod.
+    """
+    above = _walk(root, parts)
+    try:
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)
+    finally:
+        os.close(above)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _walk(root: Path, parts: Sequence[str]) -> int:
+    """A descriptor of the directory ``root/parts...``, good for a further step only."""
+    directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    for part in parts:
+        try:
+            following = _open(part, flags, directory)
+        finally:
+            os.close(directory)
+        directory = following
+    return directory
+
+
 def _open(name: str, flags: int, directory: int) -> int:
+    if not _is_name(name):
+        raise NotServedError("There is no such file.")
     try:
         return os.open(name, flags, dir_fd=directory)
     except (FileNotFoundError, NotADirectoryError) as error:
