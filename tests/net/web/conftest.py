@@ -8,7 +8,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.run import SystemRunner
 from ssvm_agent.ingest.assembly import open_ingest
 from ssvm_agent.masking import Secret
+from ssvm_agent.storage.layout import is_temporary
 from ssvm_agent.storage.service import StoreService
 from ssvm_agent.storage.stores import Store, StoreRef
 from ssvm_agent.web.apache import ApachePublisher, ApacheSite
@@ -63,14 +64,31 @@ def free_port() -> int:
 async def builtin(home: Path) -> AsyncIterator[Rig]:
     """The agent serves the public ports itself."""
     async with AsyncExitStack() as stack:
-        yield await open_rig(stack, home)
+        rig = await open_rig(stack, home)
+        yield rig
+    assert traces(rig) == []
 
 
 @pytest.fixture(params=["builtin", pytest.param("apache", marks=pytest.mark.needs("apache2"))])
 async def rig(request: pytest.FixtureRequest, home: Path) -> AsyncIterator[Rig]:
     """Either way of publishing: what is tested with this holds for both."""
     async with AsyncExitStack() as stack:
-        yield await open_rig(stack, home, apache=request.param == "apache")
+        rig = await open_rig(stack, home, apache=request.param == "apache")
+        yield rig
+    assert traces(rig) == []
+
+
+def traces(rig: Rig) -> list[str]:
+    """What unfinished work left in the store; nothing, whatever a test did."""
+    uploads = tuple(rig.web.uploads)
+    installed = {str(PurePath(one.result.install_path).parent) for one in uploads if one.result}
+    failed = {one.description.rpartition(" in ")[2] for one in uploads} - installed
+    unfinished = [
+        path
+        for path in rig.data.rglob("*")
+        if is_temporary(path.name) or (path.suffix == ".properties" and not path.stat().st_size)
+    ]
+    return [str(path) for path in (*unfinished, *map(rig.data.joinpath, failed)) if path.exists()]
 
 
 async def open_rig(

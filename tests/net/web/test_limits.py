@@ -13,7 +13,7 @@ import pytest
 from ssvm_agent.web.entrance import Limits
 from ssvm_agent.web.upload_table import UploadState
 from ssvm_agent.web.uploads import UploadLimits
-from tests.net.web.conftest import open_rig
+from tests.net.web.conftest import open_rig, traces
 from tests.net.web.rig import Order, Rig, form, post, raw, status_of
 from tests.net.web.test_uploads import qcow2, request_lines, start_half, until
 
@@ -22,13 +22,15 @@ from tests.net.web.test_uploads import qcow2, request_lines, start_half, until
 async def tight(home: Path) -> AsyncIterator[Rig]:
     """A rig with little patience."""
     async with AsyncExitStack() as stack:
-        yield await open_rig(
+        rig = await open_rig(
             stack,
             home,
             limits=Limits(head_s=0.3, linger_s=0.3, connections=100),
             upload_limits=UploadLimits(running=2, idle_timeout_s=0.4, answer_wait_s=5),
             idle_timeout_s=0.4,
         )
+        yield rig
+    assert traces(rig) == []
 
 
 def open_files() -> int:

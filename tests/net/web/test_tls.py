@@ -126,8 +126,8 @@ async def test_openssl_gets_a_modern_cipher(rig: Rig, version: str) -> None:
     assert "GCM" in line or "CHACHA20" in line
 
 
-async def test_a_wrong_certificate_is_refused_and_the_old_one_stays(builtin: Rig) -> None:
-    before = await peer_certificate(builtin.https_port)
+async def test_a_wrong_certificate_is_refused_and_the_old_one_stays(rig: Rig) -> None:
+    before = await peer_certificate(rig.https_port)
     good = cloud_certificate()
     other = cloud_certificate()
     stranger = trustme.CA()
@@ -150,18 +150,18 @@ async def test_a_wrong_certificate_is_refused_and_the_old_one_stays(builtin: Rig
         ),
     ):
         with pytest.raises(CertificateRefusedError, match=reason) as caught:
-            await builtin.web.install_certificate(bad)
+            await rig.web.install_certificate(bad)
         assert "junk" not in caught.value.for_operators()
-    assert await peer_certificate(builtin.https_port) == before
+    assert await peer_certificate(rig.https_port) == before
 
 
-async def test_the_same_certificate_again_changes_nothing(builtin: Rig) -> None:
+async def test_the_same_certificate_again_changes_nothing(rig: Rig) -> None:
     """storage-commands.md 11.12: setup comes with every connect."""
     certificate = cloud_certificate()
-    assert await builtin.web.certificates.install(certificate)
-    assert not await builtin.web.certificates.install(certificate)
-    assert await builtin.web.certificates.install(None)
-    assert not await builtin.web.certificates.install(None)
+    assert await rig.web.certificates.install(certificate)
+    assert not await rig.web.certificates.install(certificate)
+    assert await rig.web.certificates.install(None)
+    assert not await rig.web.certificates.install(None)
 
 
 def make_store(
@@ -234,6 +234,6 @@ async def test_an_expired_certificate_of_the_cloud_gives_way_to_ours(tmp_path: P
     pool.close()
 
 
-async def test_a_silent_handshake_keeps_nobody_waiting(builtin: Rig) -> None:
-    with socket.create_connection(("127.0.0.1", builtin.https_port)):
-        assert await peer_certificate(builtin.https_port)
+async def test_a_silent_handshake_keeps_nobody_waiting(rig: Rig) -> None:
+    with socket.create_connection(("127.0.0.1", rig.https_port)):
+        assert await peer_certificate(rig.https_port)
