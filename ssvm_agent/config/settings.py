@@ -29,6 +29,13 @@ class Publisher(StrEnum):
     APACHE = "apache"
 
 
+class HostKeyRule(StrEnum):
+    """What becomes of an SSH server whose key is not on record."""
+
+    FIRST_USE = "first-use"
+    STRICT = "strict"
+
+
 class ApplianceKind(StrEnum):
     """What the agent may change on the machine it runs on."""
 
@@ -171,6 +178,10 @@ class DownloadSettings:
         Path("/etc/ssvm-agent/ca.d"),
         "extra CA certificates (*.crt, *.pem) for sources",
         check=convert.absolute,
+    )
+    scp_host_keys: HostKeyRule = setting(
+        HostKeyRule.FIRST_USE,
+        "scp sources without a recorded host key: first-use records it, strict refuses",
     )
     allowed_internal_cidrs: tuple[str, ...] = setting(
         (),

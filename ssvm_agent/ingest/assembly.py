@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ssvm_agent import __version__
-from ssvm_agent.config.settings import DownloadSettings, Settings
+from ssvm_agent.config.settings import DownloadSettings, HostKeyRule, Settings
 from ssvm_agent.host.clock import Clock
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.tasks import BackgroundTasks
@@ -77,7 +77,10 @@ async def open_ingest(
         no_proxy=download.no_proxy,
     )
     traffic = Traffic()
-    host_keys = HostKeys(settings.state_dir / "known_hosts")
+    host_keys = HostKeys(
+        settings.state_dir / "known_hosts",
+        trust_first_use=download.scp_host_keys is HostKeyRule.FIRST_USE,
+    )
     tools = IngestTools(
         clock=clock,
         owner=owner,

@@ -10,8 +10,10 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from ssvm_agent.config.settings import HostKeyRule
 from ssvm_agent.ingest.errors import BadUrlError, BlockedAddressError, SourceFailedError
 from tests.fakes.ingest import Rig, ingest_rig
+from tests.fakes.machine import beside_the_loop
 from tests.fakes.ssh_origin import SshOrigin, ssh_origin
 
 MIB = 1 << 20
@@ -48,6 +50,21 @@ async def test_another_host_key_is_refused(rig: Rig, server: SshOrigin) -> None:
     server.key = paramiko.RSAKey.generate(2048)
     with pytest.raises(SourceFailedError, match="is not the recorded one"):
         await rig.fetch(url(server))
+
+
+async def test_an_unknown_host_key_is_refused_where_only_recorded_ones_count(
+    tmp_path: Path, server: SshOrigin
+) -> None:
+    """An operator writes the keys down beforehand."""
+    async with ingest_rig(tmp_path, scp_host_keys=HostKeyRule.STRICT) as rig:
+        with pytest.raises(SourceFailedError, match=r"host key of 127\.0\.0\.1 is unknown"):
+            await rig.fetch(url(server))
+        known = rig.settings.state_dir / "known_hosts"
+        key = server.key
+        line = f"[127.0.0.1]:{server.port} {key.get_name()} {key.get_base64()}\n"
+        beside_the_loop(known.parent.mkdir, exist_ok=True)
+        beside_the_loop(known.write_text, line)
+        assert await rig.fetch(url(server)) == BODY
 
 
 async def test_drops_are_resumed(rig: Rig, server: SshOrigin) -> None:
