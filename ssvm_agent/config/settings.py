@@ -188,6 +188,11 @@ class DownloadSettings:
         "internal networks sources may be in, besides the allowed internal sites of the cloud",
         check=convert.networks,
     )
+    blocked_cidrs: tuple[str, ...] = setting(
+        (),
+        "networks no source may be in, besides those that never may",
+        check=convert.networks,
+    )
     allow_loopback_sources: bool = setting(
         False, "let sources be on loopback addresses; for development only"
     )

@@ -24,6 +24,16 @@ class ProgramMissingError(HostError):
         self.program = program
 
 
+class ProgramNotStartedError(HostError):
+    """A program is there, or may be, and the machine does not let it start."""
+
+    code = "program-not-started"
+
+    def __init__(self, program: str, reason: str) -> None:
+        super().__init__(f"The program {program} cannot be started: {reason}")
+        self.program = program
+
+
 class ProgramFailedError(HostError):
     """A program ended with an exit status other than 0.
 

@@ -22,6 +22,7 @@ from typing import Final, Protocol
 from ssvm_agent.host.errors import (
     ProgramFailedError,
     ProgramMissingError,
+    ProgramNotStartedError,
     ProgramTimedOutError,
 )
 
@@ -137,6 +138,7 @@ class SystemRunner:
 
         Raises:
             ProgramMissingError: There is no such program.
+            ProgramNotStartedError: It may not be executed, or the machine cannot start programs.
             ProgramFailedError: It failed and ``check`` is set.
             ProgramTimedOutError: It was killed at the deadline.
         """
@@ -151,8 +153,14 @@ class SystemRunner:
                 env={**_BASE_ENVIRONMENT, **(env or {})},
                 process_group=0,
             )
-        except (FileNotFoundError, PermissionError) as error:
+        except FileNotFoundError as error:
+            # Its input comes from there, so that a machine without it could start nothing.
+            if error.filename == os.devnull:
+                reason = f"{os.devnull} is missing; mknod -m 666 {os.devnull} c 1 3 makes it"
+                raise ProgramNotStartedError(program, reason) from error
             raise ProgramMissingError(program) from error
+        except OSError as error:
+            raise ProgramNotStartedError(program, os.strerror(error.errno or 0)) from error
         try:
             async with asyncio.timeout(deadline_s):
                 async with asyncio.TaskGroup() as group:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -41,22 +41,19 @@ class Ingest:
 
 
 @asynccontextmanager
-async def open_ingest(
-    settings: Settings, *, clock: Clock, owner: str, blocked_cidrs: Sequence[str] = ()
-) -> AsyncIterator[Ingest]:
+async def open_ingest(settings: Settings, *, clock: Clock, owner: str) -> AsyncIterator[Ingest]:
     """Build the room; leaving the context stops all jobs and keeps what can be continued.
 
     Args:
         settings: Of the agent.
         clock: Time.
         owner: Host name of this agent; names temporary files.
-        blocked_cidrs: Networks no source may be in, besides the built-in ones.
     """
     download = settings.download
     limits = transfer_limits(download)
     guard = EgressGuard(
         allowed_cidrs=download.allowed_internal_cidrs,
-        blocked_cidrs=blocked_cidrs,
+        blocked_cidrs=download.blocked_cidrs,
         allow_loopback=download.allow_loopback_sources,
     )
     outside = WorkPool("name resolution and certificates", threads=8)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from ssvm_agent.host.errors import (
     ProgramFailedError,
     ProgramMissingError,
+    ProgramNotStartedError,
     ProgramTimedOutError,
 )
 from ssvm_agent.host.run import ResourceLimits, SystemRunner
@@ -73,6 +75,23 @@ async def test_a_signal_is_named() -> None:
 async def test_a_missing_program_is_named() -> None:
     with pytest.raises(ProgramMissingError, match="none-such-program"):
         await runner.run(["none-such-program"], deadline_s=10)
+
+
+async def test_a_program_that_may_not_run_is_not_called_missing(tmp_path: Path) -> None:
+    program = tmp_path / "tool"
+    program.write_text("#!/bin/sh\n")
+    with pytest.raises(ProgramNotStartedError, match="tool cannot be started: Permission denied"):
+        await runner.run([program], deadline_s=10)
+
+
+async def test_a_machine_without_dev_null_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_argv: str, **_options: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.devnull)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    monkeypatch.setattr(asyncio.subprocess, "create_subprocess_exec", refuse)
+    with pytest.raises(ProgramNotStartedError, match="/dev/null is missing; mknod"):
+        await runner.run(["true"], deadline_s=10)
 
 
 async def test_output_is_bounded_and_read_to_its_end() -> None:
