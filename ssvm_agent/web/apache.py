@@ -56,7 +56,11 @@ class ApacheControl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApacheSite:
-    """What the public virtual hosts say."""
+    """What the public virtual hosts say.
+
+    Attributes:
+        head_timeout_s: How long a request's head may take; twice as long while it goes on coming.
+    """
 
     address: str
     name: str
@@ -64,6 +68,7 @@ class ApacheSite:
     https_port: int = 443
     upload_port: int = 8210
     upload_https: bool = True
+    head_timeout_s: int = 20
 
 
 class ApachePublisher:
@@ -139,6 +144,7 @@ class ApachePublisher:
             https_port=site.https_port,
             upload_https=site.upload_https,
             has_chain=bool(chain),
+            head_timeout_s=site.head_timeout_s,
         )
         async with self._lock:
             key = certificate.key_pem.reveal().encode()

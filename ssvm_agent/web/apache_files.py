@@ -99,6 +99,7 @@ def virtual_hosts(
     https_port: int,
     upload_https: bool,
     has_chain: bool,
+    head_timeout_s: int,
 ) -> str:
     """The two virtual hosts of the public address (boot-and-system.md 2.6)."""
     host = f"[{address}]" if ":" in address else address
@@ -112,9 +113,9 @@ def virtual_hosts(
         f'    ErrorLog "{layout.log_dir}/error.log"\n'
         "    LogLevel warn\n"
         "    ServerSignature Off\n"
-        # A body that trickles in or stops holds a worker no longer than this.
+        # A head that trickles in holds a worker no longer than this.
         "    <IfModule mod_reqtimeout.c>\n"
-        "        RequestReadTimeout header=20-40,MinRate=500\n"
+        f"        RequestReadTimeout header={head_timeout_s}-{2 * head_timeout_s},MinRate=500\n"
         "    </IfModule>\n"
     )
     # In both hosts: pages of either scheme get to read refusals (R5).

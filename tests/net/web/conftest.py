@@ -92,7 +92,13 @@ def traces(rig: Rig) -> list[str]:
 
 
 async def open_rig(
-    stack: AsyncExitStack, home: Path, *, apache: bool = False, **options: Any
+    stack: AsyncExitStack,
+    home: Path,
+    *,
+    apache: bool = False,
+    address: str = "127.0.0.1",
+    apache_head_s: int = 20,
+    **options: Any,
 ) -> Rig:
     """Start everything behind the HTTP side for real: store, pipeline, certificate."""
     data = home / "store"
@@ -122,7 +128,7 @@ async def open_rig(
     options.setdefault("limits", Limits(linger_s=0.5))
     settings = WebSettings(
         state_dir=home / "state/web",
-        listen_hosts=() if apache else ("127.0.0.1",),
+        listen_hosts=() if apache else (address,),
         public_hosts=("127.0.0.1", "127-0-0-1.example.com"),
         http_port=0,
         https_port=0,
@@ -139,12 +145,13 @@ async def open_rig(
         publisher = ApachePublisher(
             layout=server.layout,
             site=ApacheSite(
-                address="127.0.0.1",
+                address=address,
                 name="s-1-VM",
                 http_port=http_port,
                 https_port=https_port,
                 upload_port=settings.upload_port,
                 upload_https=settings.use_https_to_upload,
+                head_timeout_s=apache_head_s,
             ),
             control=server.control,
             runner=runner,

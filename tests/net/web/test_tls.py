@@ -113,17 +113,24 @@ async def test_old_protocols_are_refused(rig: Rig, version: ssl.TLSVersion) -> N
         await peer_certificate(rig.https_port, context)
 
 
-@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@pytest.mark.parametrize(
+    ("version", "refused"),
+    [("-tls1", True), ("-tls1_1", True), ("-tls1_2", False), ("-tls1_3", False)],
+)
 @pytest.mark.needs("openssl")
-async def test_openssl_gets_a_modern_cipher(rig: Rig, version: str) -> None:
+async def test_openssl_gets_a_modern_cipher_or_none(rig: Rig, version: str, refused: bool) -> None:
     process = await asyncio.create_subprocess_exec(
         "openssl", "s_client", "-connect", f"127.0.0.1:{rig.https_port}", version,
+        "-cipher", "ALL:@SECLEVEL=0",
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     out, _ = await process.communicate()
     line = next(one for one in out.decode().splitlines() if "Cipher is" in one)
-    assert "GCM" in line or "CHACHA20" in line
+    if refused:
+        assert "(NONE)" in line
+    else:
+        assert "GCM" in line or "CHACHA20" in line
 
 
 async def test_a_wrong_certificate_is_refused_and_the_old_one_stays(rig: Rig) -> None:
