@@ -28,7 +28,7 @@ from ssvm_agent.host.run import Runner
 from ssvm_agent.masking import Secret
 from ssvm_agent.storage.stores import Store
 from ssvm_agent.web import apache_files
-from ssvm_agent.web.apache_files import ApacheLayout
+from ssvm_agent.web.apache_files import ApacheLayout, Patience
 from ssvm_agent.web.apache_takeover import enable_modules, take_over
 from ssvm_agent.web.certificates import ServerCertificate
 from ssvm_agent.web.copy_guard import CopyGuard
@@ -56,11 +56,7 @@ class ApacheControl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApacheSite:
-    """What the public virtual hosts say.
-
-    Attributes:
-        head_timeout_s: How long a request's head may take; twice as long while it goes on coming.
-    """
+    """What the public virtual hosts say."""
 
     address: str
     name: str
@@ -68,7 +64,7 @@ class ApacheSite:
     https_port: int = 443
     upload_port: int = 8210
     upload_https: bool = True
-    head_timeout_s: int = 20
+    patience: Patience = Patience()  # noqa: RUF009 - it is frozen
 
 
 class ApachePublisher:
@@ -144,7 +140,7 @@ class ApachePublisher:
             https_port=site.https_port,
             upload_https=site.upload_https,
             has_chain=bool(chain),
-            head_timeout_s=site.head_timeout_s,
+            patience=site.patience,
         )
         async with self._lock:
             key = certificate.key_pem.reveal().encode()

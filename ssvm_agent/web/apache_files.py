@@ -90,6 +90,19 @@ def upload_proxy(upload_port: int, *, https: bool) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """With slow clients.
+
+    Attributes:
+        head_s: How long a request's head may take; twice as long while it goes on coming.
+        body_s: How long a body may be silent, or wait for the agent, at its beginning.
+    """
+
+    head_s: int = 20
+    body_s: int = 60
+
+
 def virtual_hosts(
     layout: ApacheLayout,
     *,
@@ -99,7 +112,7 @@ def virtual_hosts(
     https_port: int,
     upload_https: bool,
     has_chain: bool,
-    head_timeout_s: int,
+    patience: Patience,
 ) -> str:
     """The two virtual hosts of the public address (boot-and-system.md 2.6)."""
     host = f"[{address}]" if ":" in address else address
@@ -113,9 +126,11 @@ def virtual_hosts(
         f'    ErrorLog "{layout.log_dir}/error.log"\n'
         "    LogLevel warn\n"
         "    ServerSignature Off\n"
-        # A head that trickles in holds a worker no longer than this.
+        # A head that trickles in holds a worker no longer than this. A body also waits for the
+        # store it goes to; every 500 bytes of it buy one more second.
         "    <IfModule mod_reqtimeout.c>\n"
-        f"        RequestReadTimeout header={head_timeout_s}-{2 * head_timeout_s},MinRate=500\n"
+        f"        RequestReadTimeout header={patience.head_s}-{2 * patience.head_s},MinRate=500"
+        f" body={patience.body_s},MinRate=500\n"
         "    </IfModule>\n"
     )
     # In both hosts: pages of either scheme get to read refusals (R5).

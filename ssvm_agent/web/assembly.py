@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ssvm_agent.ingest.tools import IngestTools
 from ssvm_agent.masking import Secret
 from ssvm_agent.storage.service import StoreService
 from ssvm_agent.web.apache import ApacheControl, ApachePublisher, ApacheSite
-from ssvm_agent.web.apache_files import ApacheLayout
+from ssvm_agent.web.apache_files import ApacheLayout, Patience
 from ssvm_agent.web.entrance import Entrance
 from ssvm_agent.web.publisher import BuiltinPublisher, Publisher
 from ssvm_agent.web.server import WebServices, WebSettings
@@ -137,6 +138,7 @@ def _publisher(settings: Settings, parts: WebParts) -> Publisher:
             https_port=settings.public.https_port,
             upload_port=settings.upload.listen_port,
             upload_https=settings.use_https_to_upload,
+            patience=Patience(body_s=math.ceil(settings.upload.idle_timeout_s)),
         ),
         control=ApacheControl(),
         runner=parts.runner,

@@ -23,6 +23,7 @@ from ssvm_agent.storage.layout import is_temporary
 from ssvm_agent.storage.service import StoreService
 from ssvm_agent.storage.stores import Store, StoreRef
 from ssvm_agent.web.apache import ApachePublisher, ApacheSite
+from ssvm_agent.web.apache_files import Patience
 from ssvm_agent.web.entrance import Limits
 from ssvm_agent.web.publisher import BuiltinPublisher, Publisher
 from ssvm_agent.web.server import WebServices, WebSettings
@@ -151,7 +152,7 @@ async def open_rig(
                 https_port=https_port,
                 upload_port=settings.upload_port,
                 upload_https=settings.use_https_to_upload,
-                head_timeout_s=apache_head_s,
+                patience=Patience(head_s=apache_head_s),
             ),
             control=server.control,
             runner=runner,
