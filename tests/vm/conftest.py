@@ -47,12 +47,16 @@ def guest_image() -> Image:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def lab() -> AsyncIterator[World]:
-    """Networks, stores, images and a management server; no guest yet."""
+async def lab(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """Networks, stores, images and a management server; no guest yet.
+
+    A module that says ``STORAGE_NETWORK = True`` has a zone with one.
+    """
+    storage_network = getattr(request.module, "STORAGE_NETWORK", False)
     # A socket's name has 107 bytes, and NFS exports no tmpfs: a short path on the machine's disk.
     folder = Path(tempfile.mkdtemp(prefix="lab", dir="/var/tmp"))
     try:
-        async with world(folder) as made:
+        async with world(folder, storage_network=storage_network) as made:
             yield made
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -7,26 +7,24 @@ what they must.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shlex
 import shutil
-import subprocess
 import time
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
 from ssvm_agent.simulator import commands
-from ssvm_agent.simulator.model import HostStatus, Message
+from ssvm_agent.simulator.model import HostStatus
 from ssvm_agent.simulator.server import ManagementServer
 from ssvm_agent.simulator.zone import Zone
-from tests.net.web.rig import Order, Rig, form
+from tests.vm.lab.curl import curl
 from tests.vm.lab.guest import Guest
 from tests.vm.lab.network import GUESTS, add_address
+from tests.vm.lab.objects import copy, delete, transfer_object
 from tests.vm.lab.report import Scenario
+from tests.vm.lab.uploads import Upload
 from tests.vm.lab.world import PORT, TIMING, World
 
 pytestmark = [
@@ -36,34 +34,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(1200),
 ]
-
-_TO = "org.apache.cloudstack.storage.to."
-
-
-def transfer_object(lab: World, kind: str, store: int, path: str, **more: Any) -> dict[str, Any]:
-    """An object of a store as CopyCommand and DeleteCommand carry it."""
-    where = "dataStore" if kind in ("Snapshot", "Volume") else "imageDataStore"
-    fields = {"path": path, "accountId": 2, where: lab.store(store).transfer_object(), **more}
-    return {f"{_TO}{kind}ObjectTO": fields}
-
-
-def copy(source: dict[str, Any], target: dict[str, Any]) -> Message:
-    return commands.command(f"{commands.STORAGE}CopyCommand", srcTO=source, destTO=target)
-
-
-def delete(data: dict[str, Any]) -> Message:
-    return commands.command(f"{commands.STORAGE}DeleteCommand", data=data)
-
-
-async def curl(*argv: str, deadline_s: float = 60) -> bytes:
-    """What a user outside fetches."""
-    process = await asyncio.create_subprocess_exec(
-        "curl", "-sS", "-k", "-f", *argv, stdout=subprocess.PIPE
-    )
-    async with asyncio.timeout(deadline_s):
-        output, _ = await process.communicate()
-    assert process.returncode == 0, argv
-    return output
 
 
 async def test_the_guest_goes_up_with_both_stores(
@@ -138,29 +108,11 @@ async def test_statistics_tell_the_size_of_the_store(
 async def test_a_browser_uploads_an_image(lab: World, guest: Guest, scenario: Scenario) -> None:
     """Through Apache's port 80 or 443, with the three headers a signed form carries."""
     content = lab.images.qcow2().path
-    public = lab.networks.public.address(GUESTS[0])
-    order = Order(
-        rig=cast(Rig, SimpleNamespace(data="")), key=lab.zone.upload_key, host=public,
-        scheme="https", entity_id=220,
-        metadata={"dataTo": lab.store(0).url, "absolutePath": "template/tmpl/2/220"},
-    )  # fmt: skip
-    body, content_type = form(content.read_bytes())
-    upload = lab.folder / "upload"
-    upload.write_bytes(body)
-    headers = {**order.headers(), "Content-Type": content_type, "Expect": ""}
-    words = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
-    said = await curl(
-        *words, "--data-binary", f"@{upload}", f"https://{public}/upload/{order.uuid}",
-        deadline_s=120,
-    )  # fmt: skip
-    scenario.note(said.decode())
-    answer = await lab.ask(
-        commands.command(
-            f"{commands.STORAGE}UploadStatusCommand", entityUuid=order.uuid, entityType="Template"
-        )
-    )
-    assert answer.fields["status"] == "COMPLETED"
-    lab.expect(0, answer.fields["installPath"], content)
+    upload = Upload.of(lab, 220)
+    assert await upload.send(content) == 0
+    path = await upload.installed()
+    assert path is not None
+    lab.expect(0, path, content)
 
 
 async def test_a_download_is_as_fast_as_wget(lab: World, guest: Guest, scenario: Scenario) -> None:

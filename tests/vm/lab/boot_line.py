@@ -57,5 +57,14 @@ def boot_line(
         "private.network.device": "eth1",
         "internaldns1": management.host,
     }
+    if networks.storage is not None:
+        address = networks.storage.address(guest)
+        words |= {
+            "eth3ip": address,
+            "eth3mask": mask,
+            "storageip": address,
+            "storagenetmask": mask,
+            "storagegateway": networks.storage.host,
+        }
     line = " ".join(f"{key}={value}" for key, value in words.items())
     return f"{line} {more}".strip()

@@ -112,21 +112,25 @@ class Networks:
     control: Segment
     management: Segment
     public: Segment
+    storage: Segment | None = None
+
+    @property
+    def of_stores(self) -> Segment:
+        """Where the image stores are: the storage network of a zone that has one."""
+        return self.storage or self.management
 
     def nics(self, guest: int = GUESTS[0]) -> list[str]:
         """The words for qemu."""
-        return [
-            word
-            for one in (self.control, self.management, self.public)
-            for word in one.nic(guest)
-        ]  # fmt: skip
+        segments = (self.control, self.management, self.public, self.storage)
+        return [word for one in segments if one is not None for word in one.nic(guest)]
 
 
 @contextmanager
-def networks(folder: Path) -> Iterator[Networks]:
-    """Run the three segments."""
+def networks(folder: Path, *, storage: bool = False) -> Iterator[Networks]:
+    """Run the segments: three, and the storage network when it is wanted."""
+    numbers = (1, 2, 3, 4) if storage else (1, 2, 3)
     with ExitStack() as stack:
-        yield Networks(*(stack.enter_context(segment(number, folder)) for number in (1, 2, 3)))
+        yield Networks(*(stack.enter_context(segment(number, folder)) for number in numbers))
 
 
 def add_address(segment: Segment, last: int) -> str:

@@ -24,13 +24,15 @@ from ssvm_agent.simulator.server import ManagementServer
 from ssvm_agent.simulator.timing import Timing
 from ssvm_agent.simulator.zone import Zone
 from tests.fixtures.nginx import WebServer, serve
-from tests.vm.lab.ganesha import NfsServer, nfs_server, rpcbind
+from tests.vm.lab.ganesha import NfsServer, nfs_server, rpcbind, small_file_system
 from tests.vm.lab.network import GUESTS, Networks, add_address, networks
 from tests.vm.lab.shell import Shell
 from tests.vm.lab.sites import Catalogue, Published
 
 PORT: Final = 8250
 UP_S: Final = 180.0
+# Room for every object of a day at once; small enough to be filled in a moment.
+_STORE_MIB: Final = 768
 # A real server's patience towards an emulated guest; what happens by itself happens often.
 TIMING: Final = replace(
     Timing(),
@@ -180,21 +182,23 @@ def _tree(root: Path) -> Iterator[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
+async def world(folder: Path, *, storage_network: bool = False) -> AsyncIterator[World]:
     """Set everything up but the guest.
 
     Args:
         folder: On a file system that NFS can export (ext4, xfs); a short path.
+        storage_network: Whether the zone has one; the stores are there then.
     """
     authority = await asyncio.to_thread(CertificateAuthority.create)
     async with AsyncExitStack() as stack:
-        nets = stack.enter_context(networks(folder))
+        nets = stack.enter_context(networks(folder, storage=storage_network))
         stack.enter_context(rpcbind())
         stores = []
         for number in (1, 2):
-            directory = folder / f"store{number}"
-            directory.mkdir()
-            address = add_address(nets.management, 1 + number)
+            directory = stack.enter_context(
+                small_file_system(folder / f"store{number}", _STORE_MIB)
+            )
+            address = add_address(nets.of_stores, 1 + number)
             stores.append(
                 stack.enter_context(
                     nfs_server(directory, address, number, folder / f"ganesha{number}")

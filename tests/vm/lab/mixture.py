@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A mixture of work that goes on while the agent is killed: each piece is tried until it is done.
+
+It asks again as users and management servers do, and at the end tells the lab what must lie where.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from ssvm_agent.simulator.errors import DownloadFailedError
+from tests.vm.lab.objects import copy, transfer_object
+from tests.vm.lab.report import Scenario
+from tests.vm.lab.steps import eventually
+from tests.vm.lab.uploads import Upload
+from tests.vm.lab.world import World
+
+# An emulated guest that is killed every few seconds gets little done in between.
+_PATIENCE_S: Final = 1200.0
+
+
+class Mixture:
+    """Downloads, uploads and copies between stores.
+
+    Attributes:
+        kinds: What :meth:`do` can do.
+        done: How many of each were done.
+    """
+
+    def __init__(self, lab: World, scenario: Scenario) -> None:
+        self._lab = lab
+        self._scenario = scenario
+        self._ways: dict[str, Callable[[int], Awaitable[None]]] = {
+            "downloads": self._download,
+            "uploads": self._upload,
+            "copies": self._copy,
+        }
+        self.kinds = sorted(self._ways)
+        self.done: Counter[str] = Counter()
+
+    async def do(self, kind: str, image_id: int) -> None:
+        """Have one object made."""
+        await self._ways[kind](image_id)
+        self.done[kind] += 1
+        self._scenario.note(f"{kind}: {image_id} is there")
+
+    async def _download(self, image_id: int) -> None:
+        lab, store = self._lab, image_id % 2
+        images = (lab.images.template(), lab.images.qcow2(), lab.images.iso())
+        image = images[image_id % len(images)]
+
+        async def attempt() -> bool:
+            try:
+                fields = await lab.bring_in(
+                    f"mix-{image_id}", image, image_id=image_id, store=store, deadline_s=_PATIENCE_S
+                )
+            except DownloadFailedError as error:
+                self._scenario.note(f"download {image_id}: {error}")
+                return False
+            return bool(fields)
+
+        await eventually(attempt, _PATIENCE_S)
+
+    async def _upload(self, image_id: int) -> None:
+        content = self._lab.images.qcow2().path
+
+        async def attempt() -> bool:
+            # A failed upload is over for the server: the user asks for another one.
+            upload = Upload.of(self._lab, image_id)
+            code = await upload.send(content)
+            path = await upload.installed()
+            self._scenario.note(f"upload {image_id}: curl {code}, installed at {path}")
+            if path is not None:
+                self._lab.expect(0, path, content)
+            return path is not None
+
+        await eventually(attempt, _PATIENCE_S)
+
+    async def _copy(self, image_id: int) -> None:
+        lab, content = self._lab, self._lab.images.qcow2().path
+        source = next(path for path in lab.expected[0] if "/301/" in path)
+        name = f"{image_id}-2-copy"
+
+        def template(store: int, path: str, **more: Any) -> dict[str, Any]:
+            return transfer_object(lab, "Template", store, path, id=image_id, name=name, **more)
+
+        async def attempt() -> bool:
+            answer = await lab.server.ask(
+                copy(template(0, source), template(1, f"template/tmpl/2/{image_id}"))
+            )
+            if not answer.result:
+                self._scenario.note(f"copy {image_id}: {answer.details}")
+                return False
+            (data,) = answer.fields["newData"].values()
+            lab.expect(1, data["path"], content)
+            return True
+
+        await eventually(attempt, _PATIENCE_S)
