@@ -131,9 +131,7 @@ async def test_the_older_form_of_a_link(rig: Rig) -> None:
 async def test_what_cannot_be_published_is_told(rig: Rig, fields: dict[str, str]) -> None:
     put(rig, "volumes/2/55/x.qcow2")
     with pytest.raises(AgentError):
-        await tell(
-            entity_url.create, create(rig, **fields), rig, CreateEntityDownloadURLAnswer
-        )
+        await tell(entity_url.create, create(rig, **fields), rig, CreateEntityDownloadURLAnswer)
     assert len(rig.web.links) == 0
 
 
