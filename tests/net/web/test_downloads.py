@@ -194,7 +194,7 @@ async def test_a_file_deleted_while_it_is_sent_arrives_whole(rig: Rig) -> None:
 
 
 async def test_a_file_swapped_for_a_link_meanwhile_leads_nowhere(rig: Rig) -> None:
-    """Requirement S8: between the look and the use, a thousand times."""
+    """Requirement S8: between the look and the use, again and again."""
     await rig.publish(CONTENT)
     file = next(rig.data.rglob("disk.qcow2"))
     outside = rig.data.parent / "outside"
