@@ -314,7 +314,7 @@ async def test_the_agent_is_killed_fifty_times(
         for number in range(_KILLS):
             if number % 3 == 0:
                 group.create_task(work.do(rng.choice(work.kinds), 400 + number))
-            await asyncio.sleep(rng.uniform(0.0, 4.0))
+            await asyncio.sleep(rng.uniform(0.0, 8.0))
             accepted = lab.server.connections_accepted
             await lab.shell.must("systemctl kill -s KILL cloud.service")
             await lab.server.wait_until(lambda: lab.server.connections_accepted > accepted, HEAL_S)  # noqa: B023

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ssvm_agent.payload import stock
+from ssvm_agent.payload.cli import main
 from ssvm_agent.payload.errors import BuildError
 from tests.fakes.stock_payload import IN_AGENT, PATCH, stock_payload
 
@@ -144,6 +145,16 @@ def test_a_payload_that_is_not_whole_is_refused(folder: Path) -> None:
     shutil.copy(given / "agent.zip", given / "cloud-scripts.tgz")
     with pytest.raises(BuildError, match="damaged archive"):
         stock.check(given, output)
+
+
+def test_the_command_says_what_is_missing_before_it_builds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "dist"
+    words = ["build", "--stock", str(tmp_path), "--output", str(output)]
+    assert main(words) == 1
+    assert "lacks agent.zip and cloud-scripts.tgz and patch-sysvms.sh" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_files_of_something_else_are_refused(folder: Path) -> None:

@@ -6,11 +6,13 @@ It asks again as users and management servers do, and at the end tells the lab w
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from ssvm_agent.simulator.errors import DownloadFailedError
+from ssvm_agent.simulator.model import Fields
 from tests.vm.lab.objects import copy, transfer_object
 from tests.vm.lab.report import Scenario
 from tests.vm.lab.steps import eventually
@@ -65,18 +67,32 @@ class Mixture:
 
     async def _upload(self, image_id: int) -> None:
         content = self._lab.images.qcow2().path
+        attempts = itertools.count(image_id * 100)
 
         async def attempt() -> bool:
-            # A failed upload is over for the server: the user asks for another one.
-            upload = Upload.of(self._lab, image_id)
+            # One that failed is over: the user asks for another template.
+            upload = Upload.of(self._lab, next(attempts))
             code = await upload.send(content)
-            path = await upload.installed()
-            self._scenario.note(f"upload {image_id}: curl {code}, installed at {path}")
-            if path is not None:
-                self._lab.expect(0, path, content)
-            return path is not None
+            state = await self._ended(upload)
+            self._scenario.note(f"upload {upload.order.entity_id}: curl {code}, {state['status']}")
+            if state["status"] != "COMPLETED":
+                return False
+            self._lab.expect(0, state["installPath"], content)
+            return True
 
         await eventually(attempt, _PATIENCE_S)
+
+    async def _ended(self, upload: Upload) -> Fields:
+        """What became of an upload, asked for until it is known."""
+        state: Fields = {}
+
+        async def known() -> bool:
+            nonlocal state
+            state = await upload.state()
+            return state["status"] in ("COMPLETED", "ERROR", "UNKNOWN")
+
+        await eventually(known, _PATIENCE_S)
+        return state
 
     async def _copy(self, image_id: int) -> None:
         lab, content = self._lab, self._lab.images.qcow2().path

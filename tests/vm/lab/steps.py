@@ -44,7 +44,8 @@ async def all_is_well(lab: World, scenario: Scenario, what: str) -> None:
             await eventually(partial(answers, lab, commands.list_template(row)))
     for store in (0, 1):
         listed = {entry["installPath"] for entry in (await lab.listed(store)).values()}
-        assert listed == {path for path in lab.expected[store] if path.startswith("template/")}
+        must = {path for path in lab.expected[store] if path.startswith("template/")}
+        assert listed == must, f"store {store}: {listed - must} too many, {must - listed} missing"
     lab.check_trees()
     assert broken_rules(lab) == []
 

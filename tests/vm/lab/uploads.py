@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ssvm_agent.masking import Secret
+from ssvm_agent.simulator.model import Fields
 from ssvm_agent.simulator.uploads import FIELD, UploadOrder
 from tests.vm.lab.network import GUESTS
 from tests.vm.lab.world import World
@@ -50,5 +51,9 @@ class Upload:
 
     async def installed(self) -> str | None:
         """Where it lies once it is completed; None as long as it is not."""
-        answer = await self.lab.server.ask(self.order.status_command())
-        return answer.fields["installPath"] if answer.fields["status"] == "COMPLETED" else None
+        fields = await self.state()
+        return fields["installPath"] if fields["status"] == "COMPLETED" else None
+
+    async def state(self) -> Fields:
+        """What the agent says of it."""
+        return (await self.lab.server.ask(self.order.status_command())).fields
