@@ -123,7 +123,7 @@ def test_the_iso_is_mounted_and_unpacked_as_a_system_vm_does(folder: Path) -> No
         ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False
     )
     if done.returncode == 42:
-        pytest.skip(f"this machine mounts no ISO: {done.stderr.strip()}")
+        pytest.skip("the kernel here mounts no ISO file system")
     assert done.returncode == 0, done.stderr
     for path, mode in OURS.items():
         assert (root / path).stat().st_mode & 0o777 == mode
