@@ -22,7 +22,8 @@ SECRET_NAMES: Final = frozenset(
         "postuploadkey", "privkey", "privatekey", "secretkey", "secret", "token", "sid",
         "authorization",
         "proxy-authorization", "x-signature", "signature", "x-metadata", "cookie",
-        "x-amz-signature", "x-amz-security-token", "awsaccesskeyid", "userdata",
+        "x-amz-signature", "x-amz-security-token", "x-amz-credential", "awsaccesskeyid", "userdata",
+        "psk", "ipsec.psk",
     }
 )  # fmt: skip
 
