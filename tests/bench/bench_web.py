@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import shutil
@@ -22,8 +21,9 @@ from ssvm_agent.masking import Secret
 from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.demo_images import write_qcow2
 from ssvm_agent.simulator.model import ImageStore
-from ssvm_agent.web.upload_crypto import encrypt_metadata, sign
+from ssvm_agent.simulator.uploads import UploadOrder
 from tests.bench.rig import Measurement, Rig, running, website
+from tests.fixtures.ports import free_port
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
@@ -59,7 +59,7 @@ class _Nginx:
 @contextmanager
 def _nginx(home: Path, root: Path) -> Any:
     home.mkdir()
-    secure, upload, sink = (_free_port() for _ in range(3))
+    secure, upload, sink = (free_port() for _ in range(3))
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
          "-nodes", "-keyout", home / "key", "-out", home / "crt", "-subj", "/CN=x", "-days", "2"],
@@ -75,12 +75,6 @@ def _nginx(home: Path, root: Path) -> Any:
     finally:
         process.terminate()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:
@@ -114,21 +108,13 @@ class _Web:
 
     def order(self, number: int) -> tuple[str, list[str]]:
         """URL and curl options of a new upload."""
-        uuid = secrets.token_hex(16)
-        document = {
-            "entityId": number, "entityUUID": uuid, "absolutePath": f"template/tmpl/2/{number}",
-            "type": "TEMPLATE", "name": f"t{number}", "imageFormat": "QCOW2",
-            "dataTo": f"file://{self.rig.store}", "maxUploadSize": "50", "accountId": 2,
-            "defaultMaxSecondaryStorageInGB": -1,
-        }  # fmt: skip
-        key = Secret(_KEY)
-        metadata = encrypt_metadata(key, json.dumps(document), iv=secrets.token_bytes(12))
-        expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="milliseconds")
-        url = f"https://127.0.0.1/upload/{uuid}"
-        signature = sign(key, metadata=metadata, url=url, expires=expires)
-        headers = {"X-signature": signature, "X-metadata": metadata, "X-expires": expires}
+        order = UploadOrder(
+            entity_id=number, name=f"t{number}", store_url=f"file://{self.rig.store}"
+        )
+        until = datetime.now(UTC) + timedelta(hours=1)
+        headers = order.ticket(Secret(_KEY), "https://127.0.0.1", until).headers()
         options = [item for name, value in headers.items() for item in ("-H", f"{name}: {value}")]
-        return f"http://127.0.0.1:{self.http}/upload/{uuid}", ["-H", "Expect:", *options]
+        return f"http://127.0.0.1:{self.http}/upload/{order.uuid}", ["-H", "Expect:", *options]
 
 
 async def _curl(*arguments: str | Path) -> bytes:
@@ -158,7 +144,7 @@ def _cpu_s(pid: int) -> float:
 
 async def web(folder: Path, scale: float) -> AsyncIterator[Measurement]:
     """1 GiB out over http and https, 1 GiB in, and memory under load."""
-    http, https = _free_port(), _free_port()
+    http, https = free_port(), free_port()
     sections = {
         "publish": "builtin",
         "public": {"listen": ["127.0.0.1"], "http_port": http, "https_port": https},

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.fixtures.ports import free_port
+
 _CONFIG = """
 Port {port}
 ListenAddress 127.0.0.1
@@ -37,11 +39,6 @@ Subsystem sftp internal-sftp
 AllowTcpForwarding {forwarding}
 LogLevel VERBOSE
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def make_key(path: Path, *options: str) -> Path:

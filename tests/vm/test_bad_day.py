@@ -14,14 +14,13 @@ import random
 import shutil
 from typing import Final
 
-import pytest
-
 from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.authority import CertificateAuthority
 from ssvm_agent.simulator.downloads import Download
 from ssvm_agent.simulator.errors import DownloadFailedError
 from ssvm_agent.simulator.model import HostStatus
 from tests.vm.lab.guest import Guest
+from tests.vm.lab.marks import scenarios
 from tests.vm.lab.mixture import Mixture
 from tests.vm.lab.network import GUESTS
 from tests.vm.lab.report import Scenario
@@ -29,13 +28,7 @@ from tests.vm.lab.server_process import ServerProcess
 from tests.vm.lab.steps import HEAL_S, all_is_well, answers, eventually
 from tests.vm.lab.world import World
 
-pytestmark = [
-    pytest.mark.vm,
-    pytest.mark.needs_root,
-    pytest.mark.needs("qemu-system-x86_64", "ganesha.nfsd", "rpcbind", "nginx", "qemu-img"),
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(1800),
-]
+pytestmark = scenarios(timeout_s=1800)
 
 _OUTAGE_S: Final = 60.0
 _KILLS: Final = 50

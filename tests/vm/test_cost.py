@@ -15,23 +15,16 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import aiohttp
-import pytest
 
-from ssvm_agent.simulator import commands
+from ssvm_agent.simulator.public_side import PublicSide
 from tests.vm.lab.guest import Guest
-from tests.vm.lab.network import GUESTS
+from tests.vm.lab.marks import scenarios
 from tests.vm.lab.report import Scenario
 from tests.vm.lab.steps import all_is_well
 from tests.vm.lab.uploads import Upload
 from tests.vm.lab.world import World
 
-pytestmark = [
-    pytest.mark.vm,
-    pytest.mark.needs_root,
-    pytest.mark.needs("qemu-system-x86_64", "ganesha.nfsd", "rpcbind", "nginx", "qemu-img"),
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(900),
-]
+pytestmark = scenarios(timeout_s=900)
 
 _IDLE_S: Final = 120.0
 _WORK_MIB: Final = 8
@@ -116,10 +109,10 @@ async def test_heavy_work_stays_within_bounds(lab: World, guest: Guest, scenario
     image = lab.images.large(_WORK_MIB)
     await lab.bring_in("read", lab.images.qcow2(), image_id=270)
     (path,) = lab.expected[0]
-    url = await link(lab, path)
+    link = await PublicSide(lab.server).create_link(name="read", path=path, store=lab.store(0))
     size = lab.path(0, path).stat().st_size
     async with asyncio.TaskGroup() as group:
-        reading = group.create_task(read_ranges(url, size, readers=50))
+        reading = group.create_task(read_ranges(link.url, size, readers=50))
         async with asyncio.TaskGroup() as work:
             for number in range(10):
                 name, store = f"heavy-{number}", number % 2
@@ -141,18 +134,6 @@ async def test_heavy_work_stays_within_bounds(lab: World, guest: Guest, scenario
     assert killed == 0
     assert peak <= 128 * 1024
     await all_is_well(lab, scenario, "everything")
-
-
-async def link(lab: World, path: str) -> str:
-    """An extract link to an object of the first store."""
-    await lab.ask(
-        commands.command(
-            f"{commands.API}storage.CreateEntityDownloadURLCommand",
-            parent=lab.store(0).parent, installPath=path,
-            filepathInExtractURL="6a6b6c6d", filenameInExtractURL="read.qcow2",
-        )
-    )  # fmt: skip
-    return f"http://{lab.networks.public.address(GUESTS[0])}/userdata/6a6b6c6d/read.qcow2"
 
 
 async def read_ranges(url: str, size: int, *, readers: int) -> None:

@@ -17,23 +17,19 @@ import pytest
 
 from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.model import HostStatus
+from ssvm_agent.simulator.public_side import PublicSide
 from ssvm_agent.simulator.server import ManagementServer
 from ssvm_agent.simulator.zone import Zone
 from tests.vm.lab.curl import curl
 from tests.vm.lab.guest import Guest
+from tests.vm.lab.marks import scenarios
 from tests.vm.lab.network import GUESTS, add_address
 from tests.vm.lab.objects import copy, delete, transfer_object
 from tests.vm.lab.report import Scenario
 from tests.vm.lab.uploads import Upload
 from tests.vm.lab.world import PORT, TIMING, World
 
-pytestmark = [
-    pytest.mark.vm,
-    pytest.mark.needs_root,
-    pytest.mark.needs("qemu-system-x86_64", "ganesha.nfsd", "rpcbind", "nginx", "qemu-img"),
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(1200),
-]
+pytestmark = scenarios(timeout_s=1200)
 
 
 async def test_the_guest_goes_up_with_both_stores(
@@ -138,22 +134,11 @@ async def test_a_link_is_fetched_from_the_public_side(
     lab: World, guest: Guest, scenario: Scenario
 ) -> None:
     path = next(path for path in lab.expected[0] if path.endswith(".qcow2"))
-    await lab.ask(
-        commands.command(
-            f"{commands.API}storage.CreateEntityDownloadURLCommand",
-            parent=lab.store(0).parent, installPath=path,
-            filepathInExtractURL="5a5b5c5d", filenameInExtractURL="mine.qcow2",
-        )
-    )  # fmt: skip
-    url = f"http://{lab.networks.public.address(GUESTS[0])}/userdata/5a5b5c5d/mine.qcow2"
+    side = PublicSide(lab.server)
+    url = (await side.create_link(name="mine", path=path, store=lab.store(0))).url
     assert await curl(url) == lab.images.qcow2().path.read_bytes()
     assert len(await curl("-r", "1000-1999", url)) == 1000
-    await lab.ask(
-        commands.command(
-            f"{commands.API}storage.DeleteEntityDownloadURLCommand",
-            extractUrl=url, type="TEMPLATE", path=path, parentPath=lab.store(0).parent,
-        )
-    )  # fmt: skip
+    await side.delete_link(url)
     with pytest.raises(AssertionError):
         await curl(url)
 

@@ -5,24 +5,15 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.model import HostStatus
 from tests.vm.lab.guest import Guest
+from tests.vm.lab.marks import scenarios
 from tests.vm.lab.report import Scenario
 from tests.vm.lab.steps import all_is_well, answers, eventually
 from tests.vm.lab.world import World
 
-pytestmark = [
-    pytest.mark.vm(short=True),
-    pytest.mark.needs_root,
-    pytest.mark.needs(
-        "qemu-system-x86_64", "ganesha.nfsd", "rpcbind", "nginx", "qemu-img", "mmdebstrap"
-    ),
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(900),
-]
+pytestmark = scenarios(timeout_s=900, short=True)
 
 
 async def test_a_guest_boots_works_and_survives_its_nfs_server(

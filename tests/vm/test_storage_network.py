@@ -6,11 +6,10 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-import pytest
-
 from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.model import HostStatus
 from tests.vm.lab.guest import Guest
+from tests.vm.lab.marks import scenarios
 from tests.vm.lab.network import GUESTS
 from tests.vm.lab.report import Scenario
 from tests.vm.lab.steps import all_is_well, answers, eventually
@@ -18,13 +17,7 @@ from tests.vm.lab.world import World
 
 STORAGE_NETWORK = True
 
-pytestmark = [
-    pytest.mark.vm,
-    pytest.mark.needs_root,
-    pytest.mark.needs("qemu-system-x86_64", "ganesha.nfsd", "rpcbind", "nginx", "qemu-img"),
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(900),
-]
+pytestmark = scenarios(timeout_s=900)
 
 
 async def test_the_stores_are_reached_over_the_storage_network(

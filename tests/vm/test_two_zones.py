@@ -18,19 +18,14 @@ from tests.vm.lab.boot_line import boot_line
 from tests.vm.lab.curl import curl
 from tests.vm.lab.guest import Guest
 from tests.vm.lab.image import Image
+from tests.vm.lab.marks import scenarios
 from tests.vm.lab.network import GUESTS, add_address
 from tests.vm.lab.objects import transfer_object
 from tests.vm.lab.report import Scenario
 from tests.vm.lab.shell import Shell
 from tests.vm.lab.world import PORT, TIMING, UP_S, World
 
-pytestmark = [
-    pytest.mark.vm,
-    pytest.mark.needs_root,
-    pytest.mark.needs("qemu-system-x86_64", "ganesha.nfsd", "rpcbind", "nginx", "qemu-img"),
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(900),
-]
+pytestmark = scenarios(timeout_s=900)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

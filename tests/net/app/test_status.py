@@ -27,18 +27,14 @@ from ssvm_agent.simulator.server import ManagementServer
 from tests.fakes.hostile_origin import Behaviour, hostile_origin
 from tests.fakes.machine import until
 from tests.fixtures.agents import LIVELY, RunAgent, StartServer
+from tests.fixtures.ports import free_port
 from tests.net.web.test_uploads import qcow2
-
-
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture
 def address() -> str:
     """Where the agent of a test shows its status."""
-    return f"127.0.0.1:{unused_port()}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from ssvm_agent.simulator.server import ManagementServer
 from tests.fakes.machine import until
 from tests.fixtures.agents import LIVELY, AgentProcess, RunAgent, StartServer, agent_process
 from tests.fixtures.certificates import write_agent_certificates
+from tests.fixtures.ports import free_port
 
 _REPOSITORY = Path(__file__).parents[3]
 
@@ -64,19 +65,15 @@ async def server(start_server: StartServer, tmp_path: Path) -> ManagementServer:
     return await start_server(stores=[f"file://{tmp_path / 'store'}"], timing=LIVELY)
 
 
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture
 def status_port() -> int:
-    return unused_port()
+    return free_port()
 
 
 @pytest.fixture
-def free_port() -> int:
-    return unused_port()
+def closed_port() -> int:
+    """Where nobody listens."""
+    return free_port()
 
 
 @pytest.fixture
@@ -125,11 +122,11 @@ async def test_a_frozen_agent_is_told_from_a_dead_one(agent: AgentProcess) -> No
 
 
 async def test_the_first_step_that_fails_is_named_when_nobody_listens(
-    status_port: int, free_port: int, tmp_path: Path
+    status_port: int, closed_port: int, tmp_path: Path
 ) -> None:
     folder = tmp_path / "agent"
     listen = {"listen": f"127.0.0.1:{status_port}"}
-    async with agent_process(folder, free_port, status=listen):
+    async with agent_process(folder, closed_port, status=listen):
         status = folder / "state" / "status.json"
         await until(lambda: status.exists() and json.loads(status.read_text())["failing_step"])
         ended = await check(folder, "agent", "management-servers")
@@ -283,9 +280,9 @@ async def test_the_old_script_goes_on_when_no_store_is_mounted(
 
 @pytest.mark.needs_root
 async def test_the_old_script_ends_with_four_when_the_server_is_gone(
-    agent: AgentProcess, dns_port: int, free_port: int
+    agent: AgentProcess, dns_port: int, closed_port: int
 ) -> None:
-    ended = await old_script(agent.folder, dns_port, "--set", f"port={free_port}")
+    ended = await old_script(agent.folder, dns_port, "--set", f"port={closed_port}")
     assert ended.code == 4
     assert "ERROR: Cannot connect to 127.0.0.1 port" in ended.output
 

@@ -40,13 +40,6 @@ FORMATS = [
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    folder = tmp_path / "store"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 async def server(start_server: StartServer, store: Path, run_agent: RunAgent) -> ManagementServer:
     """A management server with an agent that is Up."""
     server = await start_server(stores=[f"file://{store}"], timing=LIVELY)

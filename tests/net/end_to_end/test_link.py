@@ -22,13 +22,6 @@ from tests.fixtures.certificates import write_agent_certificates
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    folder = tmp_path / "store"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 async def server(start_server: StartServer, store: Path) -> ManagementServer:
     return await start_server(stores=[f"file://{store}"], timing=LIVELY)
 

@@ -17,8 +17,8 @@ from ssvm_agent.simulator.model import Fields
 from ssvm_agent.simulator.public_side import PublicSide
 from ssvm_agent.simulator.server import ManagementServer
 from tests.fixtures.agents import LIVELY, RunAgent, StartServer
+from tests.fixtures.ports import free_port
 from tests.net.end_to_end.test_images import files_below
-from tests.net.web.conftest import free_port
 from tests.net.web.rig import post
 from tests.net.web.test_uploads import qcow2
 
@@ -28,13 +28,6 @@ TIMING = replace(LIVELY, upload_poll_s=0.05, upload_timeout_s=60.0)
 @pytest.fixture
 def ports() -> dict[str, int]:
     return {"http": free_port(), "https": free_port()}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    folder = tmp_path / "store"
-    folder.mkdir()
-    return folder
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -31,6 +28,7 @@ from ssvm_agent.web.publisher import BuiltinPublisher, Publisher
 from ssvm_agent.web.server import WebServices, WebSettings
 from ssvm_agent.web.upload_install import PipelineInstaller
 from tests.fixtures.apache import ApacheHome
+from tests.fixtures.ports import free_port
 from tests.net.web.rig import KEY, Rig
 
 # The certificate the first rig makes; the others find it as after a restart.
@@ -54,15 +52,6 @@ def home() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    """A port that is free now, and that no client's connection gets before it is listened on."""
-    while True:
-        # Below those the kernel gives to clients.
-        port = random.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import aiohttp
 import pytest
 
 from tests.fixtures.certificates import WebIdentity
-from tests.net.web.conftest import free_port, open_rig
+from tests.fixtures.ports import free_port
+from tests.net.web.conftest import open_rig
 from tests.net.web.rig import Order, form
 from tests.net.web.test_uploads import qcow2
 

@@ -27,8 +27,8 @@ from ssvm_agent.web.apache_files import Patience
 from ssvm_agent.web.certificates import make_own
 from tests.fixtures.agents import LIVELY, AgentProcess, RunAgent, StartServer
 from tests.fixtures.apache import ApacheHome
+from tests.fixtures.ports import free_port
 from tests.net.end_to_end.test_images import files_below
-from tests.net.web.conftest import free_port
 from tests.net.web.rig import form, post, raw, status_of
 from tests.net.web.test_uploads import qcow2, until
 
