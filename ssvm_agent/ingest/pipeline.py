@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from ssvm_agent import log
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+Announcer = Callable[[Installed], Awaitable[None]]
+
 # Formats that hold no disk of their own, so that a guest sees as many bytes as the file has
 # (storage-commands.md 7, 11.14).
 _SIZE_IS_LENGTH: Final = frozenset(
@@ -53,6 +56,7 @@ async def run(
     tools: IngestTools,
     *,
     on_checkpoint: Checkpointer | None = None,
+    on_ready: Announcer | None = None,
 ) -> Installed:
     """Bring one template or volume into its store.
 
@@ -61,6 +65,7 @@ async def run(
         progress: Kept up to date; read by whoever wants to know.
         tools: Shared equipment.
         on_checkpoint: Told from where a later process could go on.
+        on_ready: Told what the image will be, right before it becomes visible.
 
     Raises:
         AgentError: The first thing that went wrong. Nothing is left in the store.
@@ -73,7 +78,7 @@ async def run(
         directory=spec.directory,
     )  # fmt: skip
     try:
-        installed = await _Ingest(spec, progress, tools, on_checkpoint).run()
+        installed = await _Ingest(spec, progress, tools, on_checkpoint, on_ready).run()
     except AgentError as error:
         log.event(
             _logger, logging.WARNING, "ingest failed", job=spec.job_id, code=error.code,
@@ -93,12 +98,13 @@ class _Ingest:
 
     def __init__(
         self, spec: IngestSpec, progress: Progress, tools: IngestTools,
-        on_checkpoint: Checkpointer | None,
+        on_checkpoint: Checkpointer | None, on_ready: Announcer | None,
     ) -> None:  # fmt: skip
         self._spec = spec
         self._progress = progress
         self._tools = tools
         self._on_checkpoint = on_checkpoint
+        self._on_ready = on_ready
         self._store = spec.store
 
     async def run(self) -> Installed:
@@ -192,6 +198,16 @@ class _Ingest:
         unpacking = Unpacking(reservation, report.ovf) if report.ovf else None
         try:
             disks = await self._unpack(unpacking, properties.file_name) if unpacking else ()
+            installed = Installed(
+                install_path=f"{spec.directory.strip('/')}/{properties.file_name}",
+                virtual_size_bytes=properties.virtual_size_bytes,
+                physical_size_bytes=properties.size_bytes,
+                checksum_text=str(checksum) if checksum else "",
+                ovf=report.ovf,
+                disks=disks,
+            )
+            if self._on_ready is not None:
+                await self._on_ready(installed)
             async with self._store.locks.hold(spec.directory):
                 await self._store.run(
                     publish, reservation, spec.kind, properties, now=now,
@@ -202,14 +218,7 @@ class _Ingest:
                 unpacking.stop()
                 await self._store.run(unpacking.remove)
             raise
-        return Installed(
-            install_path=f"{spec.directory.strip('/')}/{properties.file_name}",
-            virtual_size_bytes=properties.virtual_size_bytes,
-            physical_size_bytes=properties.size_bytes,
-            checksum_text=str(checksum) if checksum else "",
-            ovf=report.ovf,
-            disks=disks,
-        )
+        return installed
 
     async def _unpack(self, unpacking: Unpacking, file_name: str) -> tuple[DataDisk, ...]:
         protected = [file_name, properties_name(self._spec.kind) or ""]

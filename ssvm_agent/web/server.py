@@ -43,7 +43,8 @@ from ssvm_agent.web.origin import Network, OriginRules
 from ssvm_agent.web.public import ProxiedSite, PublicSite
 from ssvm_agent.web.publisher import Publisher
 from ssvm_agent.web.state_file import StateFile
-from ssvm_agent.web.upload_table import UploadTable
+from ssvm_agent.web.upload_recovery import settle
+from ssvm_agent.web.upload_table import Upload, UploadState, UploadTable
 from ssvm_agent.web.uploads import UploadInstaller, UploadLimits, Uploads
 
 _logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class WebServices:
         self.counters = WebCounters()
         self.ports = Ports()
         self.links = LinkTable()
-        self.uploads = UploadTable(self._uploads_changed.set)
+        self.uploads = UploadTable(self._uploads_changed.set, save=self._save_uploads)
         self.copy_guard = CopyGuard(require_user=settings.require_copy_user)
         self.certificates = CertificateStore(
             settings.state_dir / "tls",
@@ -158,7 +159,7 @@ class WebServices:
             tasks=self._tasks,
             clock=clock,
             limits=settings.upload_limits,
-            on_end=lambda upload: self.counters.upload(upload.state.value),
+            on_end=self._count_upload,
             on_bytes=self.counters.received,
         )
         self.downloads = Downloads(
@@ -211,6 +212,7 @@ class WebServices:
             raise
         self._tasks.start(self._keep_uploads_saved(), name="save uploads")
         self._tasks.start(self._keep_swept(), name="web sweep")
+        self._settle_uploads()
 
     async def stop(self, deadline_s: float) -> None:
         """Accept nothing more, give transfers this long to end, and let everything go."""
@@ -321,10 +323,27 @@ class WebServices:
         while True:
             await self._uploads_changed.wait()
             self._uploads_changed.clear()
-            try:
-                await self._upload_file.save(self.uploads.to_document())
-            except (OSError, AgentError) as error:
-                _logger.warning("uploads not saved reason=%s", error)
+            await self._save_uploads()
+
+    async def _save_uploads(self) -> None:
+        """Trouble with the local disk costs the memory of an upload, never the upload."""
+        try:
+            await self._upload_file.save(self.uploads.to_document())
+        except (OSError, AgentError) as error:
+            _logger.warning("uploads not saved reason=%s", error)
+
+    def _count_upload(self, upload: Upload) -> None:
+        self.counters.upload(upload.state.value)
+
+    def _settle_uploads(self) -> None:
+        for upload in self.uploads:
+            if upload.state is UploadState.IN_PROGRESS:
+                self._tasks.start(
+                    settle(
+                        upload, self.uploads, self._stores, self._clock, on_end=self._count_upload
+                    ),
+                    name=f"settle upload {upload.uuid}",
+                )
 
     async def _keep_swept(self) -> None:
         while True:

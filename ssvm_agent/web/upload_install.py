@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import uuid4
@@ -11,7 +12,7 @@ from ssvm_agent.images.formats import ImageFormat
 from ssvm_agent.ingest import pipeline
 from ssvm_agent.ingest.checksum import ExpectedChecksum
 from ssvm_agent.ingest.progress import Progress
-from ssvm_agent.ingest.spec import IngestSpec
+from ssvm_agent.ingest.spec import IngestSpec, Installed
 from ssvm_agent.ingest.tools import IngestTools
 from ssvm_agent.storage.errors import PathEscapeError
 from ssvm_agent.storage.layout import TEMPLATES, VOLUMES, ImageKind, check_relative
@@ -95,8 +96,19 @@ class PipelineUpload:
         """How much secondary storage the account uses on this store."""
         return await self.usage.used_bytes(self.store, self.metadata.account_id)
 
-    async def install(self, source: FormFileSource, progress: Progress) -> UploadResult:
-        """Run the pipeline; on failure nothing is left in the store."""
+    async def install(
+        self,
+        source: FormFileSource,
+        progress: Progress,
+        on_ready: Callable[[UploadResult], Awaitable[None]],
+    ) -> UploadResult:
+        """Run the pipeline; on failure nothing is left in the store.
+
+        Args:
+            source: The body.
+            progress: Kept up to date.
+            on_ready: Told the result right before the image becomes visible.
+        """
         metadata = self.metadata
         spec = IngestSpec(
             job_id=str(uuid4()),
@@ -118,8 +130,16 @@ class PipelineUpload:
             file_stem=metadata.entity_uuid,
             max_size_bytes=metadata.max_size_bytes,
         )
-        installed = await pipeline.run(spec, progress, self.tools)
+
+        async def announce(installed: Installed) -> None:
+            await on_ready(self._result(installed))
+
+        installed = await pipeline.run(spec, progress, self.tools, on_ready=announce)
+        return self._result(installed)
+
+    def _result(self, installed: Installed) -> UploadResult:
         return UploadResult(
+            store=self.store.directory_name,
             install_path=installed.install_path,
             virtual_size_bytes=installed.virtual_size_bytes,
             physical_size_bytes=installed.physical_size_bytes,

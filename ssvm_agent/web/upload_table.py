@@ -11,7 +11,7 @@ Differs: storage-commands.md 5.6: a terminal state is repeated, not forgotten af
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -43,15 +43,17 @@ class UploadState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadResult:
-    """What a completed upload left in the store.
+    """What an upload leaves in the store.
 
     Attributes:
+        store: Name of the store's directory.
         install_path: Relative to the store's root.
         ovf: What the OVF says, for OVA templates.
         disks: Its disks.
         directory: Where the OVA was unpacked, absolute.
     """
 
+    store: str
     install_path: str
     virtual_size_bytes: int
     physical_size_bytes: int
@@ -77,6 +79,7 @@ class Upload:
     state: UploadState = UploadState.IN_PROGRESS
     message: str = ""
     result: UploadResult | None = None
+    """Known shortly before the image is visible, so that a restart in between can tell."""
     ended: datetime | None = None
     cancel: Callable[[], None] | None = None
     """Stops the work behind the entry, while there is some."""
@@ -89,14 +92,25 @@ class Upload:
         return min(100, 100 * self.body_bytes // max(1, self.content_length))
 
 
+async def _forget() -> None:
+    """A table nobody saves."""
+
+
 class UploadTable:
     """All uploads by entity uuid.
 
     Args:
-        on_change: Called after a state changed, to have the table saved.
+        on_change: Called after a state changed, to have the table saved soon.
+        save: Saves the table now.
     """
 
-    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        on_change: Callable[[], None] = lambda: None,
+        *,
+        save: Callable[[], Awaitable[None]] = _forget,
+    ) -> None:
+        self._save = save
         self._uploads: dict[str, Upload] = {}
         self._on_change = on_change
 
@@ -138,6 +152,15 @@ class UploadTable:
         self._uploads[upload.uuid.lower()] = upload
         self._on_change()
 
+    async def expect(self, upload: Upload, result: UploadResult) -> None:
+        """The image will be visible in the store at once, or never; returns when that is saved.
+
+        :meth:`load` leaves such an upload in progress: the store tells what became of it.
+        """
+        if upload.state is UploadState.IN_PROGRESS:
+            upload.result = result
+            await self._save()
+
     def complete(self, upload: Upload, result: UploadResult, now: datetime) -> None:
         """The image is in the store. A state that ended before, by abort, stays."""
         if upload.state is UploadState.IN_PROGRESS:
@@ -147,6 +170,7 @@ class UploadTable:
     def fail(self, upload: Upload, message: str, now: datetime) -> None:
         """The upload came to nothing. The first reason stays (R14)."""
         if upload.state is UploadState.IN_PROGRESS:
+            upload.result = None
             self._end(upload, UploadState.ERROR, message, now)
 
     def abort(self, uuid: str, now: datetime) -> None:
@@ -178,14 +202,15 @@ class UploadTable:
     def load(self, document: Mapping[str, Any], now: datetime) -> None:
         """Take over a document of :meth:`to_document`.
 
-        What was in progress when the process ended has failed.
+        What was in progress when the process ended has failed; where the image was about to become
+        visible (:meth:`expect`), the store has to be asked and the upload stays in progress.
         """
         for entry in document.get("uploads", ()):
             try:
                 upload = _from_entry(entry)
             except (KeyError, TypeError, ValueError, AttributeError):
                 continue
-            if upload.state is UploadState.IN_PROGRESS:
+            if upload.state is UploadState.IN_PROGRESS and upload.result is None:
                 upload.state, upload.message = UploadState.ERROR, RESTARTED_MESSAGE
                 upload.ended = now
             self._uploads[upload.uuid.lower()] = upload
@@ -226,6 +251,7 @@ def _to_entry(upload: Upload) -> dict[str, object]:
 
 def _to_result(result: UploadResult) -> dict[str, object]:
     return {
+        "store": result.store,
         "install_path": result.install_path,
         "virtual_size_bytes": result.virtual_size_bytes,
         "physical_size_bytes": result.physical_size_bytes,
@@ -251,9 +277,10 @@ def _from_entry(entry: Mapping[str, Any]) -> Upload:
 
 
 def _from_result(result: Mapping[str, Any]) -> UploadResult:
-    # An earlier agent wrote neither the OVF nor its directory.
+    # An earlier agent wrote neither the store nor the OVF nor its directory.
     ovf, disks = from_record(result.get("ovf"))
     return UploadResult(
+        store=str(result.get("store", "")),
         install_path=str(result["install_path"]),
         virtual_size_bytes=int(result["virtual_size_bytes"]),
         physical_size_bytes=int(result["physical_size_bytes"]),

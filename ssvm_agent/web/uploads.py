@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -75,8 +75,16 @@ class PreparedUpload(Protocol):
         """How much secondary storage the account uses."""
         ...
 
-    async def install(self, source: FormFileSource, progress: Progress) -> UploadResult:
-        """Bring the image in; raises AgentError and then leaves nothing behind."""
+    async def install(
+        self,
+        source: FormFileSource,
+        progress: Progress,
+        on_ready: Callable[[UploadResult], Awaitable[None]],
+    ) -> UploadResult:
+        """Bring the image in; raises AgentError and then leaves nothing behind.
+
+        ``on_ready`` is told the result right before the image becomes visible.
+        """
         ...
 
 
@@ -249,11 +257,17 @@ class Uploads:
         # What stands when the task is cancelled: an abort has noted its own text before.
         result = _Outcome(HTTPStatus.INTERNAL_SERVER_ERROR, RESTARTED_MESSAGE)
         detail = ""
+        undecided = False
+
+        async def remember(result: UploadResult) -> None:
+            await self.table.expect(upload, result)
+
         try:
-            installed = await prepared.install(source, upload.progress)
+            installed = await prepared.install(source, upload.progress, remember)
         except AgentError as error:
             result, detail = _failure(error, metadata, upload.progress), error.for_operators()
         except asyncio.CancelledError:
+            undecided = upload.result is not None
             raise
         except Exception as error:
             # The boundary of one upload: its entry tells, the others go on.
@@ -264,11 +278,13 @@ class Uploads:
             result = _Outcome(HTTPStatus.OK, "upload successful.")
             self.table.complete(upload, installed, self._clock.now())
         finally:
-            self.table.fail(upload, result.text, self._clock.now())
+            # Stopped while the image became visible: the next process asks the store (settle).
+            if not undecided:
+                self.table.fail(upload, result.text, self._clock.now())
+                self._on_end(upload)
             if not outcome.done():
                 outcome.set_result(result)
             source.stop_waiting()
-            self._on_end(upload)
             log.event(
                 _logger,
                 logging.INFO if upload.state is UploadState.COMPLETED else logging.WARNING,

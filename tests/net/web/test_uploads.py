@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
+import shutil
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,8 +21,11 @@ import pytest
 from ssvm_agent.masking import Secret
 from ssvm_agent.sealed import SealVersion
 from ssvm_agent.simulator.uploads import UploadOrder
+from ssvm_agent.storage.errors import NotFoundError
+from ssvm_agent.storage.stores import Store
+from ssvm_agent.web import upload_recovery
 from ssvm_agent.web.upload_crypto import sign
-from ssvm_agent.web.upload_table import BROKEN_MESSAGE, UploadState
+from ssvm_agent.web.upload_table import BROKEN_MESSAGE, RESTARTED_MESSAGE, UploadState
 from tests.net.web.rig import KEY, Order, Reply, Rig, form, post, raw, status_of
 
 GIB = 1 << 30
@@ -534,6 +539,81 @@ async def test_ends_of_uploads_are_known_after_a_restart(rig: Rig) -> None:
     assert upload is not None
     assert upload.state is UploadState.COMPLETED
     assert upload.result is not None
+
+
+async def end_in_between(rig: Rig, order: Order) -> Path:
+    """Stop as a process ends that was killed between the image's last step and its record.
+
+    Returns:
+        The image.
+    """
+    upload = rig.web.uploads.find(order.uuid)
+    assert upload is not None
+    assert upload.result is not None
+    await rig.web.stop(1)
+    record = rig.data.parent / "state/web/uploads.json"
+    document = json.loads(record.read_text())
+    (entry,) = document["uploads"]
+    entry.update(state="IN_PROGRESS", ended=None)
+    record.write_text(json.dumps(document))
+    return rig.data / upload.result.install_path
+
+
+async def test_an_image_that_is_visible_is_complete_after_a_restart(rig: Rig) -> None:
+    """Nothing lost: the record of an upload follows its store (docs/http.md)."""
+    order = Order(rig=rig)
+    await post(f"{rig.http}/upload/{order.uuid}", order, qcow2())
+    image = await end_in_between(rig, order)
+    await rig.web.start()
+    upload = rig.web.uploads.find(order.uuid)
+    assert upload is not None
+    assert upload.result is not None
+    await until(lambda: upload.ended is not None)
+    assert upload.state is UploadState.COMPLETED
+    assert rig.data / upload.result.install_path == image
+
+
+@pytest.mark.parametrize("named", ["properties of nothing", "properties of another"])
+async def test_an_image_nothing_names_is_removed_after_a_restart(rig: Rig, named: str) -> None:
+    order = Order(rig=rig)
+    await post(f"{rig.http}/upload/{order.uuid}", order, qcow2())
+    image = await end_in_between(rig, order)
+    properties = image.parent / "template.properties"
+    other = properties.read_text().replace(image.name, "other.qcow2")
+    properties.write_text("" if named == "properties of nothing" else other)
+    await rig.web.start()
+    upload = rig.web.uploads.find(order.uuid)
+    assert upload is not None
+    await until(lambda: upload.ended is not None)
+    assert (upload.state, upload.message) == (UploadState.ERROR, RESTARTED_MESSAGE)
+    assert not image.exists()
+    assert properties.exists() == (named == "properties of another")
+    shutil.rmtree(image.parent, ignore_errors=True)
+
+
+async def test_a_store_that_is_not_there_yet_is_asked_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = Order(rig=rig)
+    await post(f"{rig.http}/upload/{order.uuid}", order, qcow2())
+    await end_in_between(rig, order)
+    monkeypatch.setattr(upload_recovery, "_ASK_AGAIN_S", 0.01)
+    find, asked = rig.stores.find, 0
+
+    async def not_yet(name: str) -> Store:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise NotFoundError("There is no such store yet")
+        return await find(name)
+
+    monkeypatch.setattr(rig.stores, "find", not_yet)
+    await rig.web.start()
+    upload = rig.web.uploads.find(order.uuid)
+    assert upload is not None
+    assert upload.ended is None
+    await until(lambda: upload.ended is not None)
+    assert (upload.state, asked) == (UploadState.COMPLETED, 3)
 
 
 @pytest.mark.needs("curl")

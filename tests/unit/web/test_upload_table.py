@@ -23,7 +23,9 @@ from ssvm_agent.web.upload_table import (
 from tests.fixtures import hostile_images
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-RESULT = UploadResult(install_path="p/x.qcow2", virtual_size_bytes=2, physical_size_bytes=1)
+RESULT = UploadResult(
+    store="s", install_path="p/x.qcow2", virtual_size_bytes=2, physical_size_bytes=1
+)
 
 
 def upload(uuid: str = "u1", **fields: object) -> Upload:
@@ -139,6 +141,27 @@ def test_the_table_survives_a_restart() -> None:
     assert len(found) == 3
 
 
+async def test_an_expected_upload_stays_in_progress_over_a_restart() -> None:
+    """The process ended while the image became visible: the store has to be asked."""
+    table, again = UploadTable(), UploadTable()
+    running = upload("1")
+    table.claim(running)
+    await table.expect(running, RESULT)
+    again.load(json.loads(json.dumps(table.to_document())), NOW)
+    found = again.find("1")
+    assert found is not None
+    assert (found.state, found.result) == (UploadState.IN_PROGRESS, RESULT)
+
+
+async def test_a_failed_upload_has_no_result() -> None:
+    table = UploadTable()
+    running = upload("1")
+    table.claim(running)
+    await table.expect(running, RESULT)
+    table.fail(running, "why", NOW)
+    assert running.result is None
+
+
 def test_an_ovf_survives_a_restart() -> None:
     """storage-commands.md 5.6: ovfInformationTO is repeated like the rest."""
     facts = read_ovf(hostile_images.ovf(), "vm.ovf")
@@ -164,11 +187,12 @@ def test_an_entry_of_an_earlier_agent_has_no_ovf() -> None:
     table.claim(done)
     table.complete(done, RESULT, NOW)
     document = json.loads(json.dumps(table.to_document()))
-    del document["uploads"][0]["result"]["ovf"], document["uploads"][0]["result"]["directory"]
+    for key in ("ovf", "directory", "store"):
+        del document["uploads"][0]["result"][key]
     again.load(document, NOW)
     found = again.find("1")
     assert found is not None
-    assert found.result == RESULT
+    assert found.result == replace(RESULT, store="")
 
 
 def test_gib_are_rounded_up() -> None:
