@@ -7,6 +7,7 @@ stand in boot lines and in certificates.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import IO, Final
 
 _REPOSITORY: Final = Path(__file__).parents[3]
 _PREFIX: Final = "10.91"
+_LOCK: Final = Path("/run/lock/ssvm-lab.lock")
 GUESTS: Final = (10, 20)
 """The last number of the first guest's addresses, and of the second's."""
 
@@ -127,10 +129,29 @@ class Networks:
 
 @contextmanager
 def networks(folder: Path, *, storage: bool = False) -> Iterator[Networks]:
-    """Run the segments: three, and the storage network when it is wanted."""
+    """Run the segments: three, and the storage network when it is wanted.
+
+    Raises:
+        RuntimeError: Another lab runs on this machine.
+    """
     numbers = (1, 2, 3, 4) if storage else (1, 2, 3)
     with ExitStack() as stack:
+        stack.enter_context(_only_lab())
         yield Networks(*(stack.enter_context(segment(number, folder)) for number in numbers))
+
+
+@contextmanager
+def _only_lab() -> Iterator[None]:
+    """Hold the addresses of this machine's one lab; the kernel lets go with the process."""
+    with _LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(
+                f"Another lab runs on this machine and has its addresses ({_LOCK} is locked); "
+                "wait for it, or end it"
+            ) from error
+        yield
 
 
 def add_address(segment: Segment, last: int) -> str:
