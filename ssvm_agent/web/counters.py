@@ -22,10 +22,13 @@ class WebCounters:
         """A request was answered."""
         self._requests[entrance, status] += 1
 
-    def transfer(self, area: str, outcome: str, sent_bytes: int) -> None:
+    def transfer(self, area: str, outcome: str) -> None:
         """A file was sent, or a part of it."""
         self._transfers[area, outcome] += 1
-        self._sent[area] += sent_bytes
+
+    def sent(self, area: str, size_bytes: int) -> None:
+        """A piece of a file was sent."""
+        self._sent[area] += size_bytes
 
     def upload(self, outcome: str) -> None:
         """An upload ended."""

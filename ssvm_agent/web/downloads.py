@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -77,7 +78,8 @@ class Downloads:
         guard: Who may fetch below ``/copy/SecStorage/``.
         clock: For expiry and durations.
         idle_timeout_s: How long a client may take no data.
-        on_transfer: Told about each transfer that ended and how (``done``, ``cut``).
+        on_transfer: Told the area of each transfer that ended, and how (``done``, ``cut``).
+        on_sent: Told area and length of each piece that was sent.
     """
 
     def __init__(
@@ -88,7 +90,8 @@ class Downloads:
         guard: CopyGuard,
         clock: Clock,
         idle_timeout_s: float = 60.0,
-        on_transfer: Callable[[Transfer, str], None] = lambda _transfer, _outcome: None,
+        on_transfer: Callable[[str, str], None] = lambda _area, _outcome: None,
+        on_sent: Callable[[str, int], None] = lambda _area, _size: None,
     ) -> None:
         self._stores = stores
         self._links = links
@@ -96,6 +99,7 @@ class Downloads:
         self._clock = clock
         self._idle_timeout_s = idle_timeout_s
         self._on_transfer = on_transfer
+        self._on_sent = on_sent
         self._pools: dict[str, WorkPool] = {}
         self._running: set[Transfer] = set()
 
@@ -171,7 +175,7 @@ class Downloads:
                 peer=exchange.peer,
                 started=self._clock.now(),
                 total_bytes=part.count,
-                sent=Sent(),
+                sent=Sent(partial(self._on_sent, area)),
             )
             await self._send(exchange, response, file, part, store, transfer)
             return response
@@ -215,7 +219,7 @@ class Downloads:
             raise
         finally:
             self._running.discard(transfer)
-            self._on_transfer(transfer, outcome)
+            self._on_transfer(transfer.area, outcome)
             _log(
                 logging.INFO,
                 "transfer ended",

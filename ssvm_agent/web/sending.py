@@ -52,12 +52,22 @@ class SendingStoppedError(WebError):
 
 
 class Sent:
-    """How far a transfer got, also when it ends early."""
+    """How far a transfer got, also when it ends early.
 
-    __slots__ = ("count",)
+    Args:
+        on_bytes: Told about each piece.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_on_bytes", "count")
+
+    def __init__(self, on_bytes: Callable[[int], None]) -> None:
+        self._on_bytes = on_bytes
         self.count = 0
+
+    def add(self, size_bytes: int) -> None:
+        """So much more was taken by the client's connection."""
+        self.count += size_bytes
+        self._on_bytes(size_bytes)
 
 
 async def send_file(
@@ -133,7 +143,7 @@ async def _burst(
     loan = _Loan(descriptor, file.fileno())
     start = part.start + sent.count
     pushed, end = await _on_loan(pool, loan, _push, start, part.count - sent.count)
-    sent.count += pushed
+    sent.add(pushed)
     return end
 
 
@@ -270,7 +280,7 @@ async def _send_tls(
                 await response.write(block)
         except TimeoutError as error:
             raise SendingStoppedError("The client takes no data.") from error
-        sent.count += len(block)
+        sent.add(len(block))
 
 
 def _read(loan: _Loan, start: int, count: int) -> bytes:

@@ -168,9 +168,8 @@ class WebServices:
             guard=self.copy_guard,
             clock=clock,
             idle_timeout_s=settings.idle_timeout_s,
-            on_transfer=lambda one, outcome: self.counters.transfer(
-                one.area, outcome, one.sent.count
-            ),
+            on_transfer=self.counters.transfer,
+            on_sent=self.counters.sent,
         )
         public = PublicSite(downloads=self.downloads, uploads=self._upload_entrance, rules=rules)
         common = {**headers.SAFETY, **headers.CORS}
