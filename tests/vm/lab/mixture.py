@@ -15,12 +15,14 @@ from ssvm_agent.simulator.errors import DownloadFailedError
 from ssvm_agent.simulator.model import Fields
 from tests.vm.lab.objects import copy, transfer_object
 from tests.vm.lab.report import Scenario
+from tests.vm.lab.sites import Published
 from tests.vm.lab.steps import eventually
 from tests.vm.lab.uploads import Upload
 from tests.vm.lab.world import World
 
 # An emulated guest that is killed every few seconds gets little done in between.
 _PATIENCE_S: Final = 1200.0
+_SOURCES: Final = 1000
 
 
 class Mixture:
@@ -49,14 +51,15 @@ class Mixture:
         self._scenario.note(f"{kind}: {image_id} is there")
 
     async def _download(self, image_id: int) -> None:
-        lab, store = self._lab, image_id % 2
-        images = (lab.images.template(), lab.images.qcow2(), lab.images.iso())
-        image = images[image_id % len(images)]
+        made = self._lab.images
+        images = (made.template(), made.qcow2(), made.iso())
+        await self._bring_in(f"mix-{image_id}", images[image_id % 3], image_id, image_id % 2)
 
+    async def _bring_in(self, name: str, image: Published, image_id: int, store: int) -> None:
         async def attempt() -> bool:
             try:
-                fields = await lab.bring_in(
-                    f"mix-{image_id}", image, image_id=image_id, store=store, deadline_s=_PATIENCE_S
+                fields = await self._lab.bring_in(
+                    name, image, image_id=image_id, store=store, deadline_s=_PATIENCE_S
                 )
             except DownloadFailedError as error:
                 self._scenario.note(f"download {image_id}: {error}")
@@ -95,8 +98,11 @@ class Mixture:
         return state
 
     async def _copy(self, image_id: int) -> None:
-        lab, content = self._lab, self._lab.images.qcow2().path
-        source = next(path for path in lab.expected[0] if "/301/" in path)
+        lab, image = self._lab, self._lab.images.qcow2()
+        # Lists tell templates by their names, which a copy keeps: each has a source of its own.
+        source_id = _SOURCES + image_id
+        await self._bring_in(f"source-{source_id}", image, source_id, 0)
+        source = next(path for path in lab.expected[0] if f"/{source_id}/" in path)
         name = f"{image_id}-2-copy"
 
         def template(store: int, path: str, **more: Any) -> dict[str, Any]:
@@ -110,7 +116,7 @@ class Mixture:
                 self._scenario.note(f"copy {image_id}: {answer.details}")
                 return False
             (data,) = answer.fields["newData"].values()
-            lab.expect(1, data["path"], content)
+            lab.expect(1, data["path"], image.plain)
             return True
 
         await eventually(attempt, _PATIENCE_S)
