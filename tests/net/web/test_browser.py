@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from ssvm_agent.simulator.form_page import open_form_site
 from tests.fixtures.browser import open_browser
+from tests.net.web.conftest import open_rig
 from tests.net.web.rig import Order, Rig
 from tests.net.web.test_uploads import qcow2
 
@@ -49,15 +52,24 @@ async def test_a_form_of_another_origin_uploads_300_mib(rig: Rig, tmp_path: Path
     assert entry.result.physical_size_bytes == 300 << 20
 
 
-async def test_a_page_reads_why_its_upload_was_refused(builtin: Rig, tmp_path: Path) -> None:
-    order = Order(rig=builtin, key="wrong")
-    result = await upload(order, image(tmp_path, 1 << 20), builtin.http)
+async def test_a_page_reads_why_its_upload_was_refused(rig: Rig, tmp_path: Path) -> None:
+    order = Order(rig=rig, key="wrong")
+    result = await upload(order, image(tmp_path, 1 << 20), rig.http)
     assert result == {"status": 400, "text": "signature validation failed.", "steps": 1}
 
 
-async def test_a_page_uploads_over_https(builtin: Rig, tmp_path: Path) -> None:
-    order = Order(rig=builtin)
-    result = await upload(order, image(tmp_path, 5 << 20), builtin.https)
+@pytest.fixture(params=["builtin", pytest.param("apache", marks=pytest.mark.needs("apache2"))])
+async def signs_https(request: pytest.FixtureRequest, home: Path) -> AsyncIterator[Rig]:
+    """Either way of publishing, for a server that signs https URLs."""
+    async with AsyncExitStack() as stack:
+        yield await open_rig(
+            stack, home, apache=request.param == "apache", use_https_to_upload=True
+        )
+
+
+async def test_a_page_uploads_over_https(signs_https: Rig, tmp_path: Path) -> None:
+    order = Order(rig=signs_https)
+    result = await upload(order, image(tmp_path, 5 << 20), signs_https.https)
     assert (result["status"], result["text"]) == (200, "upload successful.")
 
 
