@@ -28,7 +28,7 @@ bench: env  ## speed and memory beside the usual programs, as ratios; some minut
 	@scripts/install-test-packages
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
-vm: env  ## boots a real guest: a day's work and a bad day of a system VM; some twenty minutes
+vm: env  ## boots a real guest: a day's work and a bad day of a system VM; some forty-five minutes
 	@scripts/install-test-packages scripts/vm-packages.txt
 	$(BIN)/pytest tests/vm -m vm $(PYTEST_ARGS)
 
