@@ -129,6 +129,7 @@ while not settled() and time.monotonic() < end:
     time.sleep(0.2)
 names = ("cloud-preinit", "cloud-early-config", "cloud-postinit", "cloud")
 report = {"units": {name: show(f"{name}.service") for name in names}}
+report["listener"] = show("listener.service")
 def journal(unit):
     return out("journalctl", "--no-pager", "-o", "cat", "-u", unit)
 report["journal"] = {name: journal(name) for name in names}
@@ -242,9 +243,16 @@ class Machine:
             "[Unit]\nAfter=cloud-postinit.service\n[Service]\nType=oneshot\n"
             f"ExecStart={PYTHON} /opt/observer.py\n",
         )
+        # As sshd: it names no unit of ours, and listens on an address the boot makes.
+        listen = "import socket; socket.create_server(('10.1.34.20', 0))"
+        self.write(
+            "etc/systemd/system/listener.service",
+            "[Unit]\nAfter=network.target\n[Service]\nType=oneshot\n"
+            f'ExecStart={PYTHON} -c "{listen}"\n',
+        )
         self.write(
             "etc/systemd/system/observed.target",
-            "[Unit]\nRequires=basic.target\nWants=cloud-preinit.service "
+            "[Unit]\nRequires=basic.target\nWants=listener.service cloud-preinit.service "
             "cloud-early-config.service cloud-postinit.service observer.service\n",
         )
 
@@ -317,6 +325,13 @@ def test_a_boot_ends_with_a_running_agent(report: dict[str, Any]) -> None:
     ]
     assert begun == sorted(begun)
     assert report["units"]["cloud"]["NRestarts"] == "0"
+
+
+@marked
+def test_what_starts_behind_the_network_finds_its_addresses(report: dict[str, Any]) -> None:
+    """Also where no other unit wants network.target (boot-and-system.md 3.1)."""
+    assert report["listener"]["Result"] == "success"
+    assert report["listener"]["ExecMainStatus"] == "0"
 
 
 @marked

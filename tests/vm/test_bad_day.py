@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import shutil
 from typing import Final
 
@@ -331,6 +332,9 @@ async def test_the_power_is_cut(lab: World, guest: Guest, scenario: Scenario) ->
     with scenario.healing("Up after the boot"):
         await lab.server.wait_until(lambda: lab.server.connections_accepted > accepted, HEAL_S)
         await lab.up(HEAL_S)
+    # sshd listens on an address the boot makes, Apache finds the pid file it left.
+    failed = await lab.shell.must("systemctl --failed --no-legend --plain")
+    assert not re.findall(r"(?:ssh|apache2|cloud[\w-]*)\.service", failed), failed
     said = await outcome(download)
     scenario.note(said)
     assert said == "DOWNLOADED"
