@@ -7,29 +7,40 @@ what they must.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
 import shutil
 import time
+from functools import partial
+from pathlib import Path
+from typing import Final
 
 import pytest
 
+from ssvm_agent.payload import stock
+from ssvm_agent.payload.build import build
 from ssvm_agent.simulator import commands
 from ssvm_agent.simulator.model import HostStatus
 from ssvm_agent.simulator.public_side import PublicSide
 from ssvm_agent.simulator.server import ManagementServer
 from ssvm_agent.simulator.zone import Zone
+from tests.fakes.stock_payload import stock_payload
+from tests.fixtures.bundles import other_than
 from tests.vm.lab.curl import curl
 from tests.vm.lab.guest import Guest
 from tests.vm.lab.marks import scenarios
 from tests.vm.lab.network import GUESTS, add_address
 from tests.vm.lab.objects import copy, delete, transfer_object
 from tests.vm.lab.report import Scenario
+from tests.vm.lab.steps import eventually
 from tests.vm.lab.uploads import Upload
 from tests.vm.lab.world import PORT, TIMING, World
 
 pytestmark = scenarios(timeout_s=1200)
+
+_REPOSITORY: Final = Path(__file__).parents[2]
 
 
 async def test_the_guest_goes_up_with_both_stores(
@@ -271,6 +282,45 @@ async def test_the_check_finds_nothing_wrong(lab: World, guest: Guest, scenario:
     scenario.note(text.output)
     assert said.code == text.code
     scenario.measured["words"] = len(text.output.split())
+
+
+async def test_a_live_patch_brings_another_agent(
+    lab: World, guest: Guest, scenario: Scenario
+) -> None:
+    """boot-and-system.md 4.5: the cloud's own files, with our bundle in them, over SSH."""
+    before = await lab.shell.must("readlink /opt/ssvm-agent/current")
+    files, signature = await asyncio.to_thread(_payload_of_the_cloud, lab.folder / "payload")
+    await lab.shell.put(files, "/var/cache/cloud")
+    scenario.note("delivered")
+    said = await lab.shell.must("/var/cache/cloud/patch-sysvms.sh", 300)
+    assert said == f"version:{signature} \n"
+    with scenario.healing("Up with the other agent"):
+        await eventually(
+            partial(
+                succeeds, lab, f"[ $(readlink /opt/ssvm-agent/current) != {before.strip()} ] && "
+                "grep -q confirmed /var/lib/ssvm-agent/payload.json",
+            ),
+            600,
+        )  # fmt: skip
+        await lab.up()
+    assert await lab.shell.must("cat /opt/ssvm-agent/current/share/doc/new.md") == "new\n"
+    assert set(await lab.listed(1)) >= {"second"}
+
+
+async def succeeds(lab: World, command: str) -> bool:
+    return (await lab.shell.run(command)).code == 0
+
+
+def _payload_of_the_cloud(folder: Path) -> tuple[list[Path], str]:
+    """Its three files with a bundle in them that the guest does not have, and their signature."""
+    output = folder / "dist"
+    output.mkdir(parents=True)
+    bundle = other_than(build(_REPOSITORY, folder, "x86_64"), folder / "other")
+    stock.add(stock_payload(folder / "stock"), [bundle], _REPOSITORY, output)
+    files = [output / name for name in (stock.AGENT, stock.SCRIPTS, stock.PATCH)]
+    for file in files:
+        file.chmod(0o755)
+    return files, (output / stock.SIGNATURE).read_text().strip()
 
 
 async def test_the_stores_hold_exactly_what_they_must(

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 import pytest
 
 from ssvm_agent.payload import stock
-from ssvm_agent.payload.manifest import MANIFEST, parse, scan
 from tests.fakes.booted_vm import TEXT, BootedVM
 from tests.fakes.stock_payload import UNPACK, stock_payload
+from tests.fixtures.bundles import other_than
 
 pytestmark = [
     pytest.mark.needs_root,
@@ -178,19 +177,3 @@ def patch(vm: BootedVM, bundle: Path, folder: Path) -> None:
     vm.sh("touch /var/cache/cloud/boot_up_done")
     version = vm.sh("/opt/cloud/bin/get_template_version.sh")
     assert version.strip().split("&")[1] == signature
-
-
-def other_than(archive: Path, folder: Path) -> Path:
-    """A bundle with another content."""
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="tar")
-    tree = folder / archive.name.removesuffix(".tar.gz")
-    (tree / "share/doc/new.md").write_text("new\n")
-    (tree / "share/doc/new.md").chmod(0o644)
-    old = parse((tree / MANIFEST).read_bytes())
-    new = scan(tree, version=old.version, architecture=old.architecture, python=old.python)
-    (tree / MANIFEST).write_bytes(new.render())
-    result = folder / archive.name
-    with tarfile.open(result, "w:gz", compresslevel=1) as tar:
-        tar.add(tree, tree.name)
-    return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,16 @@ class Shell:
         said = await self.run(command, deadline_s)
         assert said.code == 0, f"{command}: {said.code}\n{said.output}"
         return said.output
+
+    async def put(self, files: Sequence[Path], directory: str, deadline_s: float = 120) -> None:
+        """Copy files into a directory of the guest, as a management server does."""
+        process = await asyncio.create_subprocess_exec(
+            "scp", "-q", "-p", "-o", f"ControlPath={self._folder}/ssh",
+            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i", self.key,
+            "-P", str(_PORT), *files, f"root@{self._address}:{directory}",
+        )  # fmt: skip
+        async with asyncio.timeout(deadline_s):
+            assert await process.wait() == 0
 
     def forget(self) -> None:
         """Drop the kept connection, for a guest that has been cut off (blocking)."""
