@@ -20,6 +20,7 @@ from typing import Final
 from ssvm_agent import javaproperties
 from ssvm_agent.masking import Secret
 from ssvm_agent.sealed import SealedTextError, open_sealed
+from ssvm_agent.sysvmtemplate.database_tls import DatabaseTls
 from ssvm_agent.sysvmtemplate.errors import DatabaseAccessError
 from ssvm_agent.sysvmtemplate.request import DatabaseRequest
 
@@ -34,6 +35,11 @@ KEY_VARIABLE: Final = "CLOUD_SECRET_KEY"
 _KEY_FILE: Final = "key"
 _ENCRYPTED: Final = re.compile(r"ENC\((.*)\)", re.DOTALL)
 _MAX_FILE_BYTES: Final = 1 << 20
+# What can be given in place of an encrypted value.
+_OTHERWISE: Final = {
+    "db.cloud.password": ", or the password itself with --db-password-file",
+    "db.cloud.trustStorePassword": ", or certificates in PEM form with --db-ca",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +49,7 @@ class DatabaseAccess:
     Attributes:
         socket: Unix socket; counts instead of host and port when set.
         name: Of the database that has the table ``vm_template``.
+        tls: Set when the connection has to be encrypted; otherwise it is where the server can.
     """
 
     host: str
@@ -51,7 +58,7 @@ class DatabaseAccess:
     password: Secret
     name: str
     socket: str | None = None
-    ca_file: Path | None = None
+    tls: DatabaseTls | None = None
 
     @property
     def display(self) -> str:
@@ -68,14 +75,15 @@ def resolve(request: DatabaseRequest) -> DatabaseAccess:
     """
     values = _read_properties(request)
     host = request.host or values.get("db.cloud.host") or _LOCALHOST
+    socket = request.socket or _local_socket(request, host)
     return DatabaseAccess(
         host=host,
         port=request.port or _port(values) or DEFAULT_PORT,
         user=request.user or values.get("db.cloud.username") or _DEFAULT_USER,
         password=_password(request, values),
         name=request.name or values.get("db.cloud.name") or _DEFAULT_NAME,
-        socket=request.socket or _local_socket(request, host),
-        ca_file=request.ca_file,
+        socket=socket,
+        tls=None if socket else _tls(request, values),
     )
 
 
@@ -111,9 +119,9 @@ def _port(values: Mapping[str, str]) -> int | None:
 def _local_socket(request: DatabaseRequest, host: str) -> str | None:
     """The local socket, when "localhost" is meant as database clients mean it.
 
-    A port that was asked for means TCP.
+    A port or certificates that were asked for mean TCP.
     """
-    if host != _LOCALHOST or request.port is not None:
+    if host != _LOCALHOST or request.port is not None or request.ca_file is not None:
         return None
     return next((path for path in _SOCKETS if Path(path).is_socket()), None)
 
@@ -121,23 +129,43 @@ def _local_socket(request: DatabaseRequest, host: str) -> str | None:
 def _password(request: DatabaseRequest, values: Mapping[str, str]) -> Secret:
     if request.password is not None:
         return request.password
-    text = values.get("db.cloud.password", "")
+    return _opened("db.cloud.password", request, values)
+
+
+def _tls(request: DatabaseRequest, values: Mapping[str, str]) -> DatabaseTls | None:
+    """What option or file ask for; a local socket needs none."""
+    if request.ca_file is not None:
+        return DatabaseTls(ca_file=request.ca_file)
+    if values.get("db.cloud.useSSL", "").strip().lower() != "true":
+        return None
+    trust_store = values.get("db.cloud.trustStore", "").strip()
+    if not trust_store:
+        return DatabaseTls()
+    return DatabaseTls(
+        trust_store=Path(trust_store),
+        trust_store_password=_opened("db.cloud.trustStorePassword", request, values),
+    )
+
+
+def _opened(name: str, request: DatabaseRequest, values: Mapping[str, str]) -> Secret:
+    """A value that may be encrypted."""
+    text = values.get(name, "")
     encrypted = _ENCRYPTED.fullmatch(text.strip())
     if encrypted is None:
         return Secret(text)
-    key, origin = _key(request, values)
+    key, origin = _key(name, request, values)
     try:
         opened, _ = open_sealed(key, encrypted[1].strip())
     except SealedTextError as error:
         reason = error.message.rstrip(".")
         raise DatabaseAccessError(
-            f"The db.cloud.password of {request.properties} {reason} ({origin}). Give the right key"
-            " with --key-file or -s, or the password itself with --db-password-file."
+            f"The {name} of {request.properties} {reason} ({origin}). Give the right key"
+            f" with --key-file or -s{_OTHERWISE.get(name, '')}."
         ) from error
     return Secret(opened)
 
 
-def _key(request: DatabaseRequest, values: Mapping[str, str]) -> tuple[Secret, str]:
+def _key(name: str, request: DatabaseRequest, values: Mapping[str, str]) -> tuple[Secret, str]:
     """The key, and where it is from."""
     if request.key is not None:
         return request.key, "the key given"
@@ -155,7 +183,7 @@ def _key(request: DatabaseRequest, values: Mapping[str, str]) -> tuple[Secret, s
         case _:
             missing = f"db.cloud.encryption.type is {kind or 'missing'!r}"
     raise DatabaseAccessError(
-        f"The db.cloud.password of {request.properties} is encrypted. {missing}: give the key with "
+        f"The {name} of {request.properties} is encrypted. {missing}: give the key with "
         "--key-file or -s."
     )
 

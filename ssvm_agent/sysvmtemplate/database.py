@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ssvm_agent.sysvmtemplate.access import DatabaseAccess
+from ssvm_agent.sysvmtemplate.database_tls import context_of
 from ssvm_agent.sysvmtemplate.errors import DatabaseFailedError, NoTemplateRowError
 from ssvm_agent.sysvmtemplate.hypervisors import Hypervisor
 
@@ -39,6 +40,7 @@ _NEXT_STEPS: Final = {
     1290: "The server is read-only: give the primary one with -o.",
     1698: "Check user and password (-r, --db-password-file).",
     2003: "Check that it runs, and host and port (-o, -p).",
+    2026: "TLS is wanted by db.cloud.useSSL or --db-ca: check that the server has a certificate.",
     2013: "Check that it runs, and the network to it.",
 }  # fmt: skip
 
@@ -167,9 +169,7 @@ class TemplateTable:
                 write_timeout=_ANSWER_TIMEOUT_S,
                 autocommit=False,
                 init_command=f"SET SESSION innodb_lock_wait_timeout = {_LOCK_WAIT_S}",
-                ssl_ca=str(access.ca_file) if access.ca_file else None,
-                ssl_verify_cert=True if access.ca_file else None,
-                ssl_verify_identity=True if access.ca_file else None,
+                ssl=context_of(access.tls) if access.tls is not None else None,
             )
         try:
             yield connection
