@@ -85,7 +85,7 @@ def judge(state: FilterState) -> list[Verdict]:
 def _missing(line: str) -> Verdict:
     if "REJECT" in line:
         what = "HTTP can leave into the internal networks"
-    elif line.startswith(":INPUT"):
+    elif line.startswith("-P INPUT"):
         what = "What no rule allows is let in"
     elif "--dport" in line and "ACCEPT" in line:
         return error(f"A port is closed that must be open: missing is {line}.", _HOW, _REPAIR)
@@ -95,5 +95,13 @@ def _missing(line: str) -> Verdict:
 
 
 def _lines(change: FilterChange | None) -> tuple[str, ...]:
-    """The rules and policies of a change, without its frame."""
-    return change.forward[1:-1] if change is not None else ()
+    """The rules and policies of a change, without its frame, as ``iptables -S`` shows them."""
+    return tuple(map(_spoken, change.forward[1:-1])) if change is not None else ()
+
+
+def _spoken(line: str) -> str:
+    """``:CHAIN POLICY [counters]`` of a rule file in the words of the program."""
+    if not line.startswith(":"):
+        return line
+    chain, policy = line[1:].split()[:2]
+    return f"-N {chain}" if policy == "-" else f"-P {chain} {policy}"

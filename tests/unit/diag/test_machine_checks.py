@@ -331,7 +331,7 @@ def test_firewall_verdicts() -> None:
     closed = "-A INPUT -i eth2 -p tcp -m state --state NEW -m tcp --dport 443 -j ACCEPT"
     open_ = "-A OUTPUT -o eth1 -p tcp -m state --state NEW -m tcp --dport 80 -j REJECT"
     verdicts = firewall.judge(
-        firewall.FilterState(missing=(":INPUT DROP [0:0]", closed, open_), missing6=(":INPUT",))
+        firewall.FilterState(missing=("-P INPUT DROP", closed, open_), missing6=(":INPUT",))
     )
     assert statuses(verdicts) == [WARNING, ERROR, WARNING, WARNING]
     assert verdicts[2].what.startswith("HTTP can leave into the internal networks")
