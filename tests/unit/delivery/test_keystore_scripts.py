@@ -7,6 +7,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -174,3 +175,74 @@ def test_the_script_says_how_it_is_used(module: str) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert "usage: keystore-" in done.stderr
+
+
+def cut(pem: str) -> str:
+    """The first half of a PEM text."""
+    return pem[: len(pem) // 2]
+
+
+def broken(what: str, given: list[str], conf: Path, stranger: LeafCert) -> list[str]:
+    """Arguments, or files where an argument is empty, with one thing wrong."""
+    other = words(conf, stranger, CA())
+    match what:
+        case "certificate cut off":
+            given[5] = cut(given[5])
+        case "authority cut off":
+            given[7] = cut(given[7])
+        case "key cut off":
+            given[9] = cut(given[9])
+        case "another authority":
+            given[7] = other[7]
+        case "another key":
+            given[9] = other[9]
+        case "expired":
+            expired = CA().issue_cert("s-1-VM", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+            given[5], given[9] = (words(conf, expired, CA())[place] for place in (5, 9))
+        case "key file cut off":
+            given[9] = ""
+            (conf / "cloud.key").write_text(cut((conf / "cloud.key").read_text()))
+        case "certificate file that is none":
+            given[5] = ""
+            (conf / "cloud.crt").unlink()
+            (conf / "cloud.crt").mkdir()
+        case _:
+            given[5] = ""
+            (conf / "cloud.crt").unlink()
+    return given
+
+
+def contents(conf: Path) -> dict[str, bytes | None]:
+    return {path.name: path.read_bytes() if path.is_file() else None for path in conf.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("certificate cut off", "The certificate"),
+        ("authority cut off", "The CA certificate"),
+        ("key cut off", "key"),
+        ("another authority", "is not among the CAs given"),
+        ("another key", "key does not belong to the certificate"),
+        ("expired", "expired"),
+        ("key file cut off", "key"),
+        ("certificate file that is none", "cloud.crt cannot be read: Is a directory"),
+        ("no certificate file", "cloud.crt cannot be read: No such file"),
+    ],
+)
+def test_what_is_broken_is_named_and_nothing_changes(
+    tmp_path: Path, conf: Path, ca: CA, leaf: LeafCert, what: str, said: str
+) -> None:
+    go(install)(words(conf, leaf, ca), machine(tmp_path, Recorder()))
+    given = broken(what, words(conf, leaf, ca, mode="agent"), conf, CA().issue_cert("other"))
+    before = contents(conf)
+    done = subprocess.run(
+        [sys.executable, "-m", "ssvm_agent.delivery.keystore_cert_import", *given],
+        capture_output=True, check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("keystore-cert-import: ")
+    assert said in line
+    assert contents(conf) == before
+    assert "PRIVATE KEY" not in line
