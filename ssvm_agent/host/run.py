@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import re
 import signal
 from asyncio import subprocess
 from collections.abc import Mapping, Sequence
@@ -38,6 +40,11 @@ _READ_SIZE: Final = 64 * 1024
 _TERMINATE_GRACE_S: Final = 2.0
 _KILL_GRACE_S: Final = 2.0
 _ERROR_TAIL_BYTES: Final = 2000
+# How the programs that apply limits end and speak when they cannot become the one behind them.
+_NOT_EXECUTED: Final = (126, 127)
+_NOT_BECOME: Final = re.compile(
+    rb"(?:prlimit|unshare): failed to execute (?P<program>.+): (?P<reason>[^:\n]+)\n"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +165,8 @@ class SystemRunner:
             if error.filename == os.devnull:
                 reason = f"{os.devnull} is missing; mknod -m 666 {os.devnull} c 1 3 makes it"
                 raise ProgramNotStartedError(program, reason) from error
-            raise ProgramMissingError(program) from error
+            # With limits it is the program that applies them.
+            raise ProgramMissingError(Path(command[0]).name) from error
         except OSError as error:
             raise ProgramNotStartedError(program, os.strerror(error.errno or 0)) from error
         try:
@@ -176,11 +184,25 @@ class SystemRunner:
                 await _end_group(process)
         stdout, more_out = out.result()
         stderr, more_err = err.result()
+        if limits and returncode in _NOT_EXECUTED:
+            _raise_unless_executed(stderr)
         if check and returncode:
             raise ProgramFailedError(program, returncode, _tail(stderr or stdout))
         return ProgramResult(
             returncode=returncode, stdout=stdout, stderr=stderr, truncated=more_out or more_err
         )
+
+
+def _raise_unless_executed(stderr: bytes) -> None:
+    """Tell the program that ended so from one that applied limits and could not become it."""
+    found = _NOT_BECOME.match(stderr)
+    if found is None:
+        return
+    program = Path(os.fsdecode(found["program"])).name
+    reason = found["reason"].decode("utf-8", "replace")
+    if reason == os.strerror(errno.ENOENT):
+        raise ProgramMissingError(program)
+    raise ProgramNotStartedError(program, reason)
 
 
 async def _read(stream: asyncio.StreamReader | None, limit: int) -> tuple[bytes, bool]:

@@ -84,6 +84,33 @@ async def test_a_program_that_may_not_run_is_not_called_missing(tmp_path: Path) 
         await runner.run([program], deadline_s=10)
 
 
+@pytest.mark.parametrize("no_network", [False, pytest.param(True, marks=pytest.mark.needs_root)])
+async def test_behind_limits_the_same_is_said(tmp_path: Path, no_network: bool) -> None:
+    limits = ResourceLimits(cpu_s=5, no_network=no_network)
+    with pytest.raises(ProgramMissingError, match="none-such-program"):
+        await runner.run(["none-such-program"], deadline_s=10, limits=limits, check=False)
+    program = tmp_path / "tool"
+    program.write_text("#!/bin/sh\n")
+    with pytest.raises(ProgramNotStartedError, match="tool cannot be started: Permission denied"):
+        await runner.run([program], deadline_s=10, limits=limits)
+    program.write_text("#!/bin/sh\nexit 127\n")
+    program.chmod(0o755)
+    with pytest.raises(ProgramFailedError, match="tool failed with exit status 127"):
+        await runner.run([program], deadline_s=10, limits=limits)
+
+
+@pytest.mark.needs_root
+async def test_what_applies_limits_is_named_when_it_is_missing(tmp_path: Path) -> None:
+    path = {"PATH": str(tmp_path)}
+    with pytest.raises(ProgramMissingError, match="prlimit"):
+        await runner.run(["/bin/true"], deadline_s=10, limits=ResourceLimits(cpu_s=5), env=path)
+    (tmp_path / "unshare").symlink_to("/usr/bin/unshare")
+    with pytest.raises(ProgramMissingError, match="prlimit"):
+        await runner.run(
+            ["/bin/true"], deadline_s=10, limits=ResourceLimits(no_network=True), env=path
+        )
+
+
 async def test_a_machine_without_dev_null_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*_argv: str, **_options: object) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.devnull)
