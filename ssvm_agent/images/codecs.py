@@ -25,8 +25,9 @@ _INPUT_STEP_BYTES = 64 << 10
 _MANY_STREAMS, _MANY_BYTES = 1000, 1 << 20
 """More streams than this for each mebibyte of output only cost time; no compressor writes them."""
 
-_XZ_MEMORY_BYTES = 160 << 20
-"""The largest xz preset needs 65 MiB; dictionaries far beyond it would endanger the machine."""
+
+# What liblzma says through lzma.LZMAError, which has no codes.
+_TOO_LITTLE_MEMORY = "Memory usage limit"
 
 
 class Decompressor(Protocol):
@@ -129,6 +130,8 @@ def pump(decompressor: Decompressor, data: memoryview, name: str) -> Iterator[by
         try:
             piece = decompressor.decompress(step, PIECE_BYTES)
         except codec_errors() as error:
+            if _TOO_LITTLE_MEMORY in str(error):
+                raise too_large_dictionary(name) from error
             raise CompressionError(
                 f"The {name} data is damaged.", detail=f"{type(error).__name__}: {error}"
             ) from error
@@ -209,6 +212,14 @@ class StreamCodec:
         return self._current, memoryview(lead + available)
 
 
+def too_large_dictionary(name: str) -> CompressionError:
+    """The error for a stream that looks back further than is allowed."""
+    return CompressionError(
+        f"The {name} data was compressed with a dictionary too large for this machine, or for what "
+        f"its beginning says. Compress it anew with the usual settings."
+    )
+
+
 def junk(name: str) -> CompressionError:
     """The error for data behind the end of a stream."""
     return CompressionError(f"The {name} data is followed by something that does not belong to it.")
@@ -229,10 +240,10 @@ def make_bzip2() -> StreamCodec:
     return StreamCodec("bzip2", b"BZh", bz2.BZ2Decompressor)
 
 
-def make_xz() -> StreamCodec:
-    """A decoder of xz."""
+def make_xz(memory_bytes: int) -> StreamCodec:
+    """A decoder of xz that takes no more memory than this."""
     return StreamCodec(
         "xz",
         b"\xfd7zXZ\0",
-        lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES),
+        lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory_bytes),
     )

@@ -14,11 +14,19 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from ssvm_agent.images.codecs import PIECE_BYTES, Codec, make_bzip2, make_gzip, make_xz
+from ssvm_agent.images.dictionaries import xz_dictionary_bytes, zstd_window_bytes
 from ssvm_agent.images.errors import SizeLimitError
 from ssvm_agent.images.formats import ImageFormat
 
 DETECT_BYTES = 512
 """How much of the head :func:`detect` wants to see."""
+MOST_DECODING_BYTES = 160 << 20
+"""The largest xz preset needs 65 MiB; dictionaries far beyond it would endanger the machine."""
+_LARGEST_WINDOW_BYTES = 128 << 20
+"""What zstd's own program accepts without being asked for more."""
+_LEAST_BYTES = 16 << 20
+"""So that streams of the usual settings may follow each other, whatever the first says: 8 MiB."""
+_BESIDE_DICTIONARY_BYTES = 1 << 20
 
 
 class Compression(StrEnum):
@@ -80,18 +88,35 @@ def is_tar_header(head: bytes) -> bool:
     return int(digits, 8) == sum(block) - sum(block[148:156]) + 8 * ord(" ")
 
 
-def _make_codec(compression: Compression) -> Codec:
+def decoding_memory_bytes(compression: Compression, head: bytes) -> int:
+    """What a :class:`Decoder` of this stream needs; 0 where it is too little to count.
+
+    Args:
+        compression: As :func:`detect` found it.
+        head: Like there.
+    """
+    match compression:
+        case Compression.XZ:
+            dictionary = xz_dictionary_bytes(head)
+        case Compression.ZSTD:
+            dictionary = zstd_window_bytes(head)
+        case _:
+            return 0
+    return min(max(dictionary + _BESIDE_DICTIONARY_BYTES, _LEAST_BYTES), MOST_DECODING_BYTES)
+
+
+def _make_codec(compression: Compression, memory_bytes: int) -> Codec:
     match compression:
         case Compression.GZIP:
             return make_gzip()
         case Compression.BZIP2:
             return make_bzip2()
         case Compression.XZ:
-            return make_xz()
+            return make_xz(memory_bytes)
         case Compression.ZSTD:
             from ssvm_agent.images.zstd import ZstdCodec
 
-            return ZstdCodec()
+            return ZstdCodec(min(memory_bytes, _LARGEST_WINDOW_BYTES))
         case Compression.ZIP:
             from ssvm_agent.images.zip import ZipCodec
 
@@ -110,13 +135,20 @@ class Decoder:
         max_output_bytes: The most that may come out; a byte more is an error.
         max_ratio: The most output for each byte of input beyond the first mebibyte of output; None
             for no bound, because an empty disk compresses by a factor of many thousands.
+        memory_bytes: The most it may look back over; :func:`decoding_memory_bytes` says what the
+            stream wants.
     """
 
     def __init__(
-        self, compression: Compression, *, max_output_bytes: int, max_ratio: int | None = None
+        self,
+        compression: Compression,
+        *,
+        max_output_bytes: int,
+        max_ratio: int | None = None,
+        memory_bytes: int = MOST_DECODING_BYTES,
     ) -> None:
         self.compression = compression
-        self._codec = _make_codec(compression)
+        self._codec = _make_codec(compression, memory_bytes)
         self._max_output_bytes = max_output_bytes
         self._max_ratio = max_ratio
         self._input_bytes = 0

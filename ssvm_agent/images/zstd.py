@@ -11,31 +11,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from ssvm_agent.images.codecs import PIECE_BYTES, junk, truncated
+from ssvm_agent.images.codecs import PIECE_BYTES, junk, too_large_dictionary, truncated
 from ssvm_agent.images.errors import CompressionError
 
 if TYPE_CHECKING:
     import zstandard
 
 MAGIC = b"\x28\xb5\x2f\xfd"
+_TOO_LITTLE_MEMORY = "requires too much memory"
 _SKIPPABLE_MAGICS = range(0x184D2A50, 0x184D2A60)
 _BLOCK_OUTPUT_BYTES = 128 << 10
 _BLOCKS_PER_PIECE = PIECE_BYTES // _BLOCK_OUTPUT_BYTES
-_MAX_WINDOW_BYTES = 128 << 20
-"""What the command line tool accepts without being asked for more."""
 _RLE_BLOCK = 1
 _CONTENT_SIZE_BYTES = (0, 2, 4, 8)
 _DICTIONARY_ID_BYTES = (0, 1, 2, 4)
 
 
 class ZstdCodec:
-    """Decodes zstd frames that follow each other; skippable frames are passed over."""
+    """Decodes zstd frames that follow each other; skippable frames are passed over.
 
-    def __init__(self) -> None:
+    Args:
+        window_bytes: The largest window a frame may have.
+    """
+
+    def __init__(self, window_bytes: int) -> None:
         import zstandard
 
         self._error = zstandard.ZstdError
-        self._context = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
+        self._context = zstandard.ZstdDecompressor(max_window_size=window_bytes)
         self._frame: zstandard.ZstdDecompressionObj | None = None
         self._field = bytearray()
         self._skip = 0
@@ -88,6 +91,8 @@ class ZstdCodec:
         try:
             piece = self._frame.decompress(data) if data else b""
         except self._error as error:
+            if _TOO_LITTLE_MEMORY in str(error):
+                raise too_large_dictionary("zstd") from error
             raise CompressionError("The zstd data is damaged.", detail=str(error)) from error
         if piece:
             yield piece

@@ -16,7 +16,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from ssvm_agent.images.compression import Compression, Decoder, detect
+from ssvm_agent.images.compression import (
+    DETECT_BYTES,
+    Compression,
+    Decoder,
+    decoding_memory_bytes,
+    detect,
+)
 from ssvm_agent.images.formats import ImageFormat
 from ssvm_agent.images.inspector import ImageInspector
 from ssvm_agent.images.report import ImageReport
@@ -141,6 +147,10 @@ class Stage:
             os.lseek(self._fd, 0, os.SEEK_SET)
             self._begin()
 
+    def memory_bytes(self, head: BytesLike) -> int:
+        """What taking the wrapper off will need, by the first block."""
+        return 0 if self._started else self._wrapper(head)[1]
+
     def feed(self, block: BytesLike) -> bool:
         """Take the next bytes as received; True asks for :meth:`step` before the next block.
 
@@ -216,11 +226,19 @@ class Stage:
             raise AbortedError("The transfer was stopped")
 
     def _choose_decoder(self, head: BytesLike) -> None:
-        if self._treatment is not Treatment.FULL:
-            return
-        compression: Compression | None = detect(bytes(head[:512]), self._declared)
+        compression, memory_bytes = self._wrapper(head)
         if compression is not None:
-            self._decoder = Decoder(compression, max_output_bytes=self._max_size_bytes)
+            self._decoder = Decoder(
+                compression, max_output_bytes=self._max_size_bytes, memory_bytes=memory_bytes
+            )
+
+    def _wrapper(self, head: BytesLike) -> tuple[Compression | None, int]:
+        """What the stream is wrapped in, and the memory for taking that off."""
+        if self._treatment is not Treatment.FULL:
+            return None, 0
+        view = bytes(head[:DETECT_BYTES])
+        compression = detect(view, self._declared)
+        return compression, decoding_memory_bytes(compression, view) if compression else 0
 
     def _work(self) -> bool:
         done = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ssvm_agent.host.clock import Clock
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.ingest.egress import EgressGuard
+from ssvm_agent.ingest.memory import MemoryBudget
 from ssvm_agent.ingest.sources.choose import SourceChooser
 from ssvm_agent.ingest.traffic import Traffic
 
@@ -23,6 +24,7 @@ class IngestTools:
         sources: Makes sources of URLs.
         guard: Judges where images may come from; takes the allowed internal sites.
         install_s_per_gib: Deadline of making a file durable.
+        memory: Shared by all decompressors.
         traffic: The sums over all downloads; the sources count into the same.
     """
 
@@ -32,4 +34,5 @@ class IngestTools:
     sources: SourceChooser
     guard: EgressGuard
     install_s_per_gib: float = 900.0
+    memory: MemoryBudget = field(default_factory=MemoryBudget)
     traffic: Traffic = field(default_factory=Traffic)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ssvm_agent.host.pools import WorkPool
@@ -47,7 +47,7 @@ class Transfer:
         stage: Empty, or taken up at ``resume``.
         store: Where the stage lies; its threads do the writing.
         progress: Kept up to date.
-        tools: The pool for digests.
+        tools: The pool for digests, the memory for decompressors.
         algorithms: Digests to compute besides the one the source may promise.
         max_size_bytes: Limit on the wire.
         on_checkpoint: Told from where a later process could go on.
@@ -70,6 +70,7 @@ class Transfer:
         self._store = store
         self._progress = progress
         self._pool: WorkPool = tools.digest_pool
+        self._memory = tools.memory
         self._algorithms = tuple(algorithms)
         self._max_size_bytes = max_size_bytes
         self._on_checkpoint = on_checkpoint
@@ -93,24 +94,30 @@ class Transfer:
         if resume is not None:
             await self._read_back(resume.offset)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with AsyncExitStack() as held, asyncio.TaskGroup() as group:
                 to_digest: _Line = asyncio.Queue(1)
                 to_stage: _Line = asyncio.Queue(1)
                 group.create_task(_work_off(to_digest, self._digest))
                 group.create_task(_work_off(to_stage, self._stage_block))
                 async with aclosing(self._source.open(self._progress, resume=resume)) as pieces:
-                    await self._distribute(pieces, to_digest, to_stage)
+                    await self._distribute(pieces, to_digest, to_stage, held)
         except BaseExceptionGroup as group_error:
             raise _first(group_error) from group_error
 
     async def _distribute(
-        self, pieces: AsyncGenerator[BytesLike, None], to_digest: _Line, to_stage: _Line
+        self,
+        pieces: AsyncGenerator[BytesLike, None],
+        to_digest: _Line,
+        to_stage: _Line,
+        held: AsyncExitStack,
     ) -> None:
         first = True
         async for block in self._blocks(pieces):
             if first:
                 first = False
                 await self._announced()
+                need = self._stage.memory_bytes(block)
+                await held.enter_async_context(self._memory.hold(need))
             await to_digest.put(block)
             await to_stage.put(block)
             del block

@@ -224,7 +224,7 @@ def test_zstd_windows_beyond_the_bound_are_refused() -> None:
     parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=28)
     compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     wrapped = compressor.compress(b"x" * 1000) + compressor.flush()
-    with pytest.raises(CompressionError, match="damaged"):
+    with pytest.raises(CompressionError, match="dictionary too large"):
         decode(wrapped)
 
 
@@ -235,7 +235,7 @@ def test_xz_dictionaries_beyond_the_bound_are_refused() -> None:
     header = bytearray(wrapped[12:24])
     header[4] = 2 * (29 - 12)
     header[8:12] = struct.pack("<I", zlib.crc32(header[:8]))
-    with pytest.raises(CompressionError, match="damaged"):
+    with pytest.raises(CompressionError, match="dictionary too large"):
         decode(make.overlay(wrapped, 12, bytes(header)))
 
 

@@ -7,6 +7,7 @@ import asyncio
 import errno
 import gzip
 import hashlib
+import lzma
 import os
 import threading
 from collections.abc import AsyncGenerator
@@ -125,6 +126,23 @@ async def test_a_full_disk_is_a_readable_error(rig: Rig, monkeypatch: pytest.Mon
     with pytest.raises(NoSpaceError, match="no space is left"):
         await rig.run(BytesSource([BODY]))
     assert not rig.directory.exists()
+
+
+async def test_decompressors_share_their_memory(rig: Rig) -> None:
+    """Requirement R30: one that needs more than is left waits, and gives it back at its end."""
+    memory = rig.ingest.tools.memory
+    source = BytesSource([lzma.compress(BODY)])
+    async with memory.hold(150 * MIB):
+        running = asyncio.create_task(rig.run(source))
+        await until(lambda: rig.progress.bytes_received > 0)
+        await until(lambda: bool(memory._waiting))
+        assert rig.progress.bytes_written == 0
+    installed = await running
+    assert (rig.root / installed.install_path).read_bytes() == BODY
+    assert memory.held_bytes == 0
+    with pytest.raises(AgentError):
+        await rig.run(BytesSource([lzma.compress(BODY)[:MIB]]))
+    assert memory.held_bytes == 0
 
 
 async def test_an_empty_stream_is_no_image(rig: Rig) -> None:
