@@ -20,6 +20,7 @@ from ssvm_agent.simulator.authority import CertificateAuthority
 from ssvm_agent.simulator.downloads import Download
 from ssvm_agent.simulator.errors import DownloadFailedError
 from ssvm_agent.simulator.model import HostStatus
+from tests.vm.lab.boots import session_of, up_anew
 from tests.vm.lab.guest import Guest
 from tests.vm.lab.marks import scenarios
 from tests.vm.lab.mixture import Mixture
@@ -324,14 +325,13 @@ async def test_the_power_is_cut(lab: World, guest: Guest, scenario: Scenario) ->
     """During a download; the guest boots from the disk it had."""
     download = lab.register("powerless", lab.images.large(8), slow=True, image_id=360)
     await lab.server.wait_until(lambda: download.percent > 20, 60)
-    accepted = lab.server.connections_accepted
+    before = session_of(lab.server)
     await guest.kill()
     lab.shell.forget()
     scenario.note("power cut")
     await guest.start()
     with scenario.healing("Up after the boot"):
-        await lab.server.wait_until(lambda: lab.server.connections_accepted > accepted, HEAL_S)
-        await lab.up(HEAL_S)
+        await up_anew(lab.server, before, HEAL_S)
     # sshd listens on an address the boot makes, Apache finds the pid file it left.
     failed = await lab.shell.must("systemctl --failed --no-legend --plain")
     assert not re.findall(r"(?:ssh|apache2|cloud[\w-]*)\.service", failed), failed

@@ -20,11 +20,12 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from ssvm_agent.simulator.model import HostStatus
 from ssvm_agent.simulator.server import ManagementServer
+from ssvm_agent.simulator.session import Session
 from ssvm_agent.simulator.zone import Zone
 from tests.vm.lab import channels
 from tests.vm.lab.boot_line import boot_line
+from tests.vm.lab.boots import session_of, up_anew
 from tests.vm.lab.guest import Guest
 from tests.vm.lab.image import Image
 from tests.vm.lab.network import GUESTS, Networks, networks
@@ -52,6 +53,7 @@ class Site:
     server: ManagementServer
     image: Image
     shell: Shell
+    _of_last_boot: Session | None = None
 
     def line(self, name: str, more: str = "") -> str:
         """The boot text of a guest."""
@@ -76,10 +78,9 @@ class Site:
             await asyncio.to_thread(self.shell.forget)
 
     async def up(self, name: str) -> None:
-        """Wait until the guest is Up by a connection that is new."""
-        before = self.server.connections_accepted
-        await self.server.wait_until(lambda: self.server.connections_accepted > before, UP_S)
-        await self.server.wait_for_status(HostStatus.UP, name, deadline_s=UP_S)
+        """Wait until the guest is Up by a session of the boot that goes on."""
+        await up_anew(self.server, self._of_last_boot, UP_S, name)
+        self._of_last_boot = session_of(self.server, name)
 
     async def channel(self) -> str:
         """Where the guest says it has its text from."""
