@@ -52,11 +52,12 @@ def plan(destination: Network, gateway: str, table: Sequence[Route]) -> Route | 
 
     Args:
         destination: What is to be reached.
-        gateway: Next hop; empty when CloudStack gave none.
+        gateway: Next hop; empty when CloudStack gave none. One of the other family is none: what
+            it cannot lead to is left to the routes that are there.
         table: The present routes.
 
     Raises:
-        ApplianceError: The gateway is not an address of this family, or not on a connected prefix.
+        ApplianceError: The gateway is no address, or on no connected prefix.
     """
     connected = [
         route
@@ -65,7 +66,7 @@ def plan(destination: Network, gateway: str, table: Sequence[Route]) -> Route | 
         and route.destination.version == destination.version
         and route.destination.prefixlen > 0
     ]
-    if any(_holds(route.destination, destination) for route in connected):
+    if any(holds(route.destination, destination) for route in connected):
         return None
     if not gateway:
         return None
@@ -73,6 +74,12 @@ def plan(destination: Network, gateway: str, table: Sequence[Route]) -> Route | 
         hop = ip_address(gateway)
     except ValueError:
         raise ApplianceError(f"The gateway {gateway!r} is not an address") from None
+    if hop.version != destination.version:
+        return None
+    if hop.version == 6 and hop.is_link_local:
+        # Every interface has this prefix.
+        raise ApplianceError(f"The gateway {gateway} to {destination} is link-local; a route needs"
+                             " one whose network tells the interface")  # fmt: skip
     nearest = max(
         (route for route in connected if hop in route.destination),
         key=lambda route: route.destination.prefixlen,
@@ -115,7 +122,8 @@ async def apply(route: Route, runner: Runner) -> None:
     )  # fmt: skip
 
 
-def _holds(outer: Network, inner: Network) -> bool:
+def holds(outer: Network, inner: Network) -> bool:
+    """Whether one network is all in the other; never across families."""
     return inner.network_address in outer and inner.prefixlen >= outer.prefixlen
 
 

@@ -17,6 +17,7 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
     ip_address,
+    ip_network,
 )
 from typing import Final
 
@@ -247,9 +248,12 @@ class _Builder:
         routes = []
         for cidr in cidrs:
             try:
-                network = IPv4Network(cidr)
+                network = ip_network(cidr)
             except ValueError:
                 self._odd("mgmtcidr holds something that is no network; it gets no route")
+                continue
+            if isinstance(network, IPv6Network):
+                self._odd(f"mgmtcidr {network} is IPv6 and localgw is not; it gets no route")
                 continue
             if _is_on_link(network, nics):
                 # Differs: boot-and-system.md 2.4 step 1. A connected network is never routed away.

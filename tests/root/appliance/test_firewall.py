@@ -5,18 +5,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from ssvm_agent.appliance import firewall, routes
+from ssvm_agent.appliance.systemvm import SystemVmAppliance
+from ssvm_agent.config.settings import NetworkSettings, Settings
 from ssvm_agent.host.errors import ProgramFailedError
+from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.run import ProgramResult, ResourceLimits, SystemRunner
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "iptables", "iptables-restore")]
 
 RULES = firewall.machine_rules(public_device="eth2", private_device="eth1")
+
+_ADDRESSES = {
+    "eth1": ("10.1.34.20/24", "2001:db8:34::20/64"),
+    "eth2": ("203.0.113.21/24", "2001:db8:2::21/64"),
+}
 
 
 class NamespaceRunner:
@@ -55,10 +63,13 @@ async def _machine() -> AsyncIterator[NamespaceRunner]:
     await runner.run(["ip", "netns", "add", name], deadline_s=10)
     machine = NamespaceRunner(name)
     try:
-        for device, address in (("eth1", "10.1.34.20/24"), ("eth2", "203.0.113.21/24")):
+        for device, addresses in _ADDRESSES.items():
             await machine.run(["ip", "link", "add", device, "type", "bridge"], deadline_s=10)
-            await machine.run(["ip", "address", "add", address, "dev", device], deadline_s=10)
+            switch = f"echo 0 > /proc/sys/net/ipv6/conf/{device}/disable_ipv6"
+            await machine.run(["sh", "-c", switch], deadline_s=10)
             await machine.run(["ip", "link", "set", device, "up"], deadline_s=10)
+            for address in addresses:
+                await machine.run(["ip", "address", "add", address, "dev", device], deadline_s=10)
         yield machine
     finally:
         await runner.run(["ip", "netns", "delete", name], deadline_s=10)
@@ -117,18 +128,67 @@ async def test_an_internal_site_stands_above_the_rejects(filtering: NamespaceRun
     assert all("REJECT" in rule for rule in others)
 
 
+@pytest.mark.parametrize(
+    ("gateway", "others", "connected", "made"),
+    [
+        ("10.1.34.1", ("10.20.0.0/16", "10.34.1.7"), ("10.1.34.99", "10.1.34.128/25"),
+         {"10.20.0.0/16", "10.34.1.7/32"}),
+        ("2001:db8:34::1", ("2001:db8:20::7:1/48", "2001:db8:21::7"),
+         ("2001:db8:34::99", "2001:db8:34:0:8000::/65"),
+         {"2001:db8:20::/48", "2001:db8:21::7/128"}),
+    ],
+    ids=["IPv4", "IPv6"],
+)  # fmt: skip
 async def test_a_route_is_made_once_and_never_over_a_connected_prefix(
+    machine: NamespaceRunner, gateway: str, others: tuple[str, ...], connected: tuple[str, ...],
+    made: set[str],
+) -> None:  # fmt: skip
+    """R10."""
+    version = ip_address(gateway).version
+    for target in (*others, *connected):
+        await set_route(target, gateway, machine)
+    table = await routes.read_table(version, machine)
+    assert {str(route.destination) for route in table if route.gateway} == made
+    assert {route.device for route in table if route.gateway} == {"eth1"}
+    assert routes.plan(routes.check_network(others[0]), gateway, table) is None
+
+
+async def test_another_gateway_to_an_ipv6_prefix_takes_the_place_of_the_first(
     machine: NamespaceRunner,
 ) -> None:
-    """R10."""
-    for target in ("10.20.0.0/16", "10.34.1.7", "10.1.34.99"):
-        table = await routes.read_table(4, machine)
-        wanted = routes.plan(routes.check_network(target), "10.1.34.1", table)
-        if wanted is not None:
-            await routes.apply(wanted, machine)
-    table = await routes.read_table(4, machine)
-    assert {str(route.destination) for route in table if route.gateway} == {
-        "10.20.0.0/16",
-        "10.34.1.7/32",
-    }
-    assert routes.plan(routes.check_network("10.20.0.0/16"), "10.1.34.1", table) is None
+    for gateway in ("2001:db8:34::1", "2001:db8:2::1"):
+        await set_route("2001:db8:20::/48", gateway, machine)
+    table = await routes.read_table(6, machine)
+    assert [(str(route.gateway), route.device) for route in table if route.gateway] == [
+        ("2001:db8:2::1", "eth2")
+    ]
+
+
+async def set_route(target: str, gateway: str, machine: NamespaceRunner) -> None:
+    """What the agent does for a destination."""
+    destination = routes.check_network(target)
+    table = await routes.read_table(destination.version, machine)
+    wanted = routes.plan(destination, gateway, table)
+    if wanted is not None:
+        await routes.apply(wanted, machine)
+
+
+async def test_an_internal_site_of_ipv6_has_its_rule_and_no_route_by_an_ipv4_gateway(
+    filtering: NamespaceRunner,
+) -> None:
+    """storage-commands.md 3.2; R10."""
+    pool = WorkPool("test")
+    gateway = NetworkSettings(local_gateway="10.1.34.1")
+    appliance = SystemVmAppliance(
+        settings=Settings(networks=gateway), runner=filtering, disk=pool
+    )  # fmt: skip
+    for _ in range(2):
+        await appliance.allow_internal_sites(["2001:db8:20::/48", "10.20.0.0/16"])
+    pool.close()
+    shown = await filtering.run(["ip6tables", "-S", "OUTPUT"], deadline_s=10)
+    assert [line for line in shown.text.splitlines() if line.startswith("-A")] == [
+        "-A OUTPUT -d 2001:db8:20::/48 -o eth1 -p tcp -m state --state NEW -m tcp -j ACCEPT"
+    ]
+    assert not [one for one in await routes.read_table(6, filtering) if one.gateway]
+    gateways = [one.gateway for one in await routes.read_table(4, filtering) if one.gateway]
+    assert gateways == [ip_address("10.1.34.1")]

@@ -60,7 +60,7 @@ def test_without_a_gateway_there_is_nothing_to_do() -> None:
     assert _plan("10.9.9.9", "") is None
 
 
-@pytest.mark.parametrize("gateway", ["192.0.2.1", "2001:db8::1", "gw"])
+@pytest.mark.parametrize("gateway", ["192.0.2.1", "gw"])
 def test_a_gateway_that_is_not_connected_is_an_error(gateway: str) -> None:
     with pytest.raises(ApplianceError, match="gateway"):
         _plan("10.9.9.9", gateway)
@@ -78,6 +78,22 @@ def test_ipv6_has_its_own_table() -> None:
         "2001:db8:9::/48", "2001:db8:1::1", "eth2"
     )
     assert _plan("2001:db8:1::7", "2001:db8:1::1", table) is None
+
+
+@pytest.mark.parametrize(
+    ("destination", "gateway"),
+    [("2001:db8:9::/48", "10.1.34.1"), ("10.9.9.9", "2001:db8:1::1")],
+)
+def test_a_gateway_of_the_other_family_is_none(destination: str, gateway: str) -> None:
+    table = (*TABLE, _connected("2001:db8:1::/64", "eth2"))
+    assert _plan(destination, gateway, table) is None
+
+
+def test_a_link_local_gateway_tells_no_interface() -> None:
+    table = (*TABLE, _connected("fe80::/64", "eth0"), _connected("fe80::/64", "eth1"))
+    with pytest.raises(ApplianceError, match="link-local"):
+        _plan("2001:db8:9::/48", "fe80::1", table)
+    assert _plan("10.9.9.9", "169.254.0.1", (_connected("169.254.0.0/16", "eth0"),)) is not None
 
 
 def test_a_device_route_to_everywhere_connects_nothing() -> None:

@@ -122,6 +122,14 @@ async def test_internal_sites_get_a_rule_and_a_route(machine: Machine) -> None:
     assert ["-d 10.20.0.0/16 -o eth1" in texts[0], "-d 10.30.1.7/32" in texts[1]] == [True, True]
 
 
+async def test_an_ipv6_site_fails_nothing_where_the_gateway_is_ipv4(machine: Machine) -> None:
+    """R10: the pod's gateway is always IPv4 (boot-and-system.md 1)."""
+    await machine.appliance.allow_internal_sites(["2001:db8:20::/48", "10.20.0.0/16"])
+    assert machine.routes == ["10.20.0.0/16 10.1.34.1"]
+    restored = [call[0] for call in machine.runner.calls if call[0].endswith("-restore")]
+    assert restored == ["ip6tables-restore", "iptables-restore"]
+
+
 async def test_a_site_that_is_a_known_store_is_left_alone(machine: Machine) -> None:
     """storage-commands.md 3.2."""
     await machine.appliance.remember_store_address("10.30.1.7")

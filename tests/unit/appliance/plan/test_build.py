@@ -35,6 +35,7 @@ def test_a_sound_text_has_no_oddities() -> None:
         ("mgmtcidr=10.1.34.128/25", "is connected to an interface"),
         ("localgw=2001:db8::1", "localgw is no IPv4 address"),
         ("mgmtcidr=10.1.32.0/33", "mgmtcidr holds something that is no network"),
+        ("mgmtcidr=2001:db8:9::/48", "mgmtcidr 2001:db8:9::/48 is IPv6 and localgw is not"),
         ("mgmtcidr=10.1.34.0/24", "is connected to an interface"),
         ("storageip=10.9.0.2 storagenetmask=255.255.255.0 mtu=99", "mtu is no MTU"),
         ("dns1=dns.example.org", "dns1 is no IP address"),
