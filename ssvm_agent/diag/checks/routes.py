@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_address
+from ipaddress import ip_address
 from typing import Final
 
 from ssvm_agent.appliance import routes as table_of
@@ -54,6 +54,8 @@ class RoutesCheck(Check):
     async def run(self, facts: Facts) -> Sequence[Verdict]:
         """See :class:`Check`."""
         table = await table_of.read_table(4, facts.runner)
+        if any(nic.address6 is not None for nic in facts.plan.interfaces):
+            table += await table_of.read_table(6, facts.runner)
         destinations = await _destinations(facts)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(find_way(way, facts.runner)) for way in destinations]
@@ -65,7 +67,7 @@ def judge(plan: MachinePlan, table: Sequence[table_of.Route], ways: Sequence[Way
 
     Args:
         plan: With the routes the boot text asks for.
-        table: The main routing table.
+        table: The main routing tables, of IPv6 too when the machine has such addresses.
         ways: How the kernel would send.
     """
     found = [*_default(plan, table), *_overlaps(table)]
@@ -75,21 +77,27 @@ def judge(plan: MachinePlan, table: Sequence[table_of.Route], ways: Sequence[Way
 
 
 def _default(plan: MachinePlan, table: Sequence[table_of.Route]) -> list[Verdict]:
-    wanted = next((route for route in plan.routes if route.text == "default"), None)
-    if wanted is None:
-        return []
-    present = [route for route in table if route.destination.prefixlen == 0]
-    if any(str(one.gateway) == wanted.via and one.device == wanted.dev for one in present):
-        return []
-    shown = ", ".join(f"via {one.gateway} dev {one.device}" for one in present)
-    return [
-        error(
-            f"The default route is {shown or 'missing'}; it must be via {wanted.via} dev"
-            f" {wanted.dev}.",
-            "ip route show default",
-            _REPAIR,
+    """The default route of each family that is wanted and not there."""
+    first = {
+        route.destination: route for route in reversed(plan.routes)
+        if route.destination.prefixlen == 0
+    }  # fmt: skip
+    found = []
+    for destination, wanted in first.items():
+        present = [route for route in table if route.destination == destination]
+        if any(str(one.gateway) == wanted.via and one.device == wanted.dev for one in present):
+            continue
+        shown = ", ".join(f"via {one.gateway} dev {one.device}" for one in present)
+        name = "default route" if destination.version == 4 else "IPv6 default route"
+        found.append(
+            error(
+                f"The {name} is {shown or 'missing'}; it must be via {wanted.via} dev"
+                f" {wanted.dev}.",
+                f"ip -{destination.version} route show default",
+                _REPAIR,
+            )
         )
-    ]
+    return found
 
 
 def _overlaps(table: Sequence[table_of.Route]) -> list[Verdict]:
@@ -106,11 +114,10 @@ def _overlaps(table: Sequence[table_of.Route]) -> list[Verdict]:
         )
         for route in table
         for own in connected
-        if isinstance(route.destination, IPv4Network)
-        and isinstance(own.destination, IPv4Network)
-        and route.gateway is not None
-        and 0 < own.destination.prefixlen < route.destination.prefixlen < 32
-        and route.destination.subnet_of(own.destination)
+        if route.gateway is not None
+        and own.destination.prefixlen < route.destination.prefixlen
+        and route.destination.prefixlen < route.destination.max_prefixlen
+        and table_of.holds(own.destination, route.destination)
         and route.device != own.device
     ]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.root.appliance.test_boot_apply import Cloud, _cloud, run  # noqa: F401 - a fixture
+from tests.root.appliance.test_boot_apply import TEXT, Cloud, _cloud, run  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs("ip", "iptables", "ip6tables")]
 
@@ -89,6 +89,14 @@ def test_traffic_that_leaves_elsewhere_is_named(machine: Cloud) -> None:
     run("ip", "-n", machine.machine, "route", "replace", "10.1.32.0/24", "via", "10.1.34.1")
     run("ip", "-n", machine.machine, "route", "delete", "default")
     assert_named(check(machine, "routes"), "error", "default")
+
+
+def test_the_default_route_of_ipv6_is_looked_at_by_itself(machine: Cloud) -> None:
+    machine.inside("sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/eth2/disable_ipv6")
+    machine.apply(f"{TEXT} eth2ip6=2001:db8:1::21 eth2ip6prelen=64 ip6gateway=2001:db8:1::1")
+    assert check(machine, "routes")["status"] == "ok"
+    run("ip", "-n", machine.machine, "-6", "route", "delete", "default")
+    assert_named(check(machine, "routes"), "error", "IPv6 default route is missing", "eth2")
 
 
 def test_interfaces_that_are_not_as_declared_are_named(machine: Cloud) -> None:

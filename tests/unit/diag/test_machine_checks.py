@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ssvm_agent.appliance.plan.build import build_plan
 from ssvm_agent.appliance.plan.model import Hypervisor, Interface
 from ssvm_agent.appliance.routes import Route
 from ssvm_agent.bootargs import parse
@@ -286,6 +287,27 @@ def test_an_internal_site_that_takes_a_part_of_the_storage_network(tmp_path: Pat
     assert "10.1.40.128/25 via 10.1.34.1 dev eth1 takes traffic of the network" in verdict.what
     host = route("10.1.40.2/32", "eth1", "10.1.34.1")
     assert statuses(routes.judge(machine(tmp_path).plan, [*TABLE, host], [])) == [OK]
+
+
+def test_an_ipv6_route_that_takes_a_part_of_a_connected_network(tmp_path: Path) -> None:
+    near, stolen = route("2001:db8:40::/64", "eth3"), "2001:db8:40:0:8000::/65"
+    (verdict,) = routes.judge(
+        machine(tmp_path).plan, [*TABLE, near, route(stolen, "eth1", "2001:db8:34::1")], []
+    )
+    assert verdict.status is WARNING
+    assert stolen in verdict.what
+
+
+def test_each_family_has_its_default_route(tmp_path: Path) -> None:
+    boot = parse(f"{TEXT} gateway=null eth2ip6=2001:db8:1::21 ip6gateway=2001:db8:1::1")
+    plan = build_plan(boot, Hypervisor.KVM)
+    (verdict,) = routes.judge(plan, TABLE, [])
+    assert verdict.what.startswith(
+        "The IPv6 default route is missing; it must be via 2001:db8:1::1"
+    )
+    assert verdict.how == "ip -6 route show default"
+    present = route("::/0", "eth2", "2001:db8:1::1")
+    assert statuses(routes.judge(plan, [*TABLE, present], [])) == [OK]
 
 
 async def test_every_destination_is_asked_for(tmp_path: Path) -> None:
