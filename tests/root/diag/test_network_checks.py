@@ -107,6 +107,21 @@ def test_interfaces_that_are_not_as_declared_are_named(machine: Cloud) -> None:
     assert_named(check(machine, "interfaces"), "error", "eth1")
 
 
+def test_a_black_hole_is_told_from_a_missing_route(machine: Cloud) -> None:
+    """R1: packets vanish on the way to the server; then there is no way at all."""
+    run("ip", "netns", "exec", machine.outside, "iptables", "-A", "INPUT", "-p", "tcp",
+        "--dport", "8250", "-j", "DROP")  # fmt: skip
+    found = check(machine, "management-servers")
+    assert found["status"] == "error"
+    assert "10.1.32.5 port 8250 fails at the step tcp" in found["what"]
+    assert "no firewall stands between" in found["remedy"]
+    assert found["elapsed_s"] < 15
+    run("ip", "-n", machine.machine, "route", "add", "unreachable", "10.1.32.5/32")
+    found = check(machine, "management-servers")
+    assert "10.1.32.5 port 8250 fails at the step route" in found["what"]
+    assert "ssvm-check routes" in found["remedy"]
+
+
 @contextmanager
 def listener(machine: Cloud, address: str) -> Iterator[None]:
     """Somebody listens on the port of SSH."""
