@@ -18,7 +18,11 @@ from ssvm_agent import log
 from ssvm_agent.errors import AgentError
 from ssvm_agent.host.clock import Clock
 from ssvm_agent.ingest.install import Reservation, clean_up
-from ssvm_agent.storage.errors import CorruptPropertiesError, NotFoundError
+from ssvm_agent.storage.errors import (
+    CorruptPropertiesError,
+    IncompletePropertiesError,
+    NotFoundError,
+)
 from ssvm_agent.storage.layout import TEMPLATES, ImageKind, properties_name
 from ssvm_agent.storage.paths import resolve_inside
 from ssvm_agent.storage.properties import read_file
@@ -85,14 +89,17 @@ async def _is_installed(
 
 
 def _finish(store: Store, path: PurePosixPath) -> bool:
-    """Whether the properties name the image; what is left of an unnamed one is removed."""
+    """Whether the properties name the image; one that they do not name is removed."""
     is_template = path.parts[: len(TEMPLATES.parts)] == TEMPLATES.parts
     kind = ImageKind.TEMPLATE if is_template else ImageKind.VOLUME
     image = resolve_inside(store.root, path)
     try:
         if read_file(image.parent / (properties_name(kind) or "")).file_name == image.name:
             return image.is_file()
-    except (CorruptPropertiesError, NotFoundError, FileNotFoundError):
+    except (IncompletePropertiesError, NotFoundError, FileNotFoundError):
         pass
+    except CorruptPropertiesError:
+        # Somebody wrote them; what they mean is not for us to decide.
+        return False
     clean_up(Reservation(directory=image.parent, temporary=image), kind)
     return False

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -573,21 +574,30 @@ async def test_an_image_that_is_visible_is_complete_after_a_restart(rig: Rig) ->
     assert rig.data / upload.result.install_path == image
 
 
-@pytest.mark.parametrize("named", ["properties of nothing", "properties of another"])
-async def test_an_image_nothing_names_is_removed_after_a_restart(rig: Rig, named: str) -> None:
+@pytest.mark.parametrize(
+    ("changed", "stays"),
+    [
+        (lambda text, _: "", set()),
+        (lambda text, image: text.replace(image, "other.qcow2"), {"template.properties"}),
+        (lambda text, image: text.replace("\nid=", "\nid=x"), {"template.properties", "image"}),
+    ],
+    ids=["properties of nothing", "properties of another", "properties that say nothing"],
+)
+async def test_an_image_nothing_names_is_removed_after_a_restart(
+    rig: Rig, changed: Callable[[str, str], str], stays: set[str]
+) -> None:
     order = Order(rig=rig)
     await post(f"{rig.http}/upload/{order.uuid}", order, qcow2())
     image = await end_in_between(rig, order)
     properties = image.parent / "template.properties"
-    other = properties.read_text().replace(image.name, "other.qcow2")
-    properties.write_text("" if named == "properties of nothing" else other)
+    properties.write_text(changed(properties.read_text(), image.name))
     await rig.web.start()
     upload = rig.web.uploads.find(order.uuid)
     assert upload is not None
     await until(lambda: upload.ended is not None)
     assert (upload.state, upload.message) == (UploadState.ERROR, RESTARTED_MESSAGE)
-    assert not image.exists()
-    assert properties.exists() == (named == "properties of another")
+    left = {"image" if path == image else path.name for path in image.parent.glob("*")}
+    assert left == stays
     shutil.rmtree(image.parent, ignore_errors=True)
 
 
