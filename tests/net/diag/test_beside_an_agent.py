@@ -26,6 +26,8 @@ from tests.fixtures.certificates import write_agent_certificates
 from tests.fixtures.ports import free_port
 
 _REPOSITORY = Path(__file__).parents[3]
+# Where no other process of the machine is seen: other agents may run on it.
+_ALONE = ("unshare", "--pid", "--fork", "--mount-proc")
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ async def program(*words: str | Path, within_s: float = 60) -> Ended:
     return Ended(process.returncode, output.decode())
 
 
-async def check(agent_folder: Path, *words: str) -> Ended:
+async def check(agent_folder: Path, *words: str, prefix: tuple[str, ...] = ()) -> Ended:
     where = ["--config", str(agent_folder / "agent.yaml"), "--boot-text", str(agent_folder / "no")]
-    return await program(Path(sys.executable).with_name("ssvm-check"), "--json", *where, *words)
+    tool = Path(sys.executable).with_name("ssvm-check")
+    return await program(*prefix, tool, "--json", *where, *words)
 
 
 @pytest.fixture
@@ -103,9 +106,10 @@ async def test_all_is_well_beside_an_agent_that_is_up(agent: AgentProcess) -> No
         assert {"what", "how", "remedy", "status"} <= set(one["parts"][0])
 
 
+@pytest.mark.needs_root
 async def test_an_agent_that_was_killed_is_named_with_what_to_do(agent: AgentProcess) -> None:
     await agent.stop(signal.SIGKILL)
-    ended = await check(agent.folder, "agent")
+    ended = await check(agent.folder, "agent", prefix=_ALONE)
     assert ended.code == 1
     assert "not running" in ended.checks["agent"]["what"]
     assert "journalctl -u cloud.service" in ended.checks["agent"]["remedy"]
@@ -155,6 +159,7 @@ async def test_a_frozen_server_costs_no_more_than_the_deadline(
     assert found["elapsed_s"] < 6
 
 
+@pytest.mark.needs_root
 async def test_a_server_with_another_authority_is_not_believed(
     agent: AgentProcess, start_server: StartServer, tmp_path: Path
 ) -> None:
@@ -167,7 +172,7 @@ async def test_a_server_with_another_authority_is_not_believed(
     beside = await check(agent.folder, "--set", port, "management-servers")
     assert beside.checks["management-servers"]["status"] == "warning", "another one is in charge"
     await agent.stop()
-    ended = await check(agent.folder, "--set", port, "management-servers")
+    ended = await check(agent.folder, "--set", port, "management-servers", prefix=_ALONE)
     assert ended.code == 1
     assert "at the step tls" in ended.checks["management-servers"]["what"]
 
@@ -218,8 +223,9 @@ async def empty_dns_port() -> AsyncIterator[int]:
 
 
 async def old_script(
-    agent_folder: Path, dns_port: int, *more: str, with_store: bool = True
-) -> Ended:
+    agent_folder: Path, dns_port: int, *more: str, with_store: bool = True,
+    prefix: tuple[str, ...] = (),
+) -> Ended:  # fmt: skip
     """The wrapper in a mount namespace that has a store and a name server of the test."""
     folder = agent_folder.parent
     resolver, store = folder / "resolv.conf", agent_folder / "mnt" / "6b9c"
@@ -227,7 +233,7 @@ async def old_script(
     await asyncio.to_thread(store.mkdir, exist_ok=True)
     mount = f"mount -t tmpfs none {store} && " if with_store else ""
     return await program(
-        "unshare", "--mount", "sh", "-c",
+        *prefix, "unshare", "--mount", "sh", "-c",
         f'{mount}mount --bind {resolver} /etc/resolv.conf && exec scripts/ssvm-check.sh "$@"',
         "sh", "--config", agent_folder / "agent.yaml", "--boot-text", agent_folder / "no",
         "--dns-port", str(dns_port), *more,
@@ -292,6 +298,6 @@ async def test_the_old_script_ends_with_three_when_no_agent_runs(
     agent: AgentProcess, dns_port: int
 ) -> None:
     await agent.stop(signal.SIGKILL)
-    ended = await old_script(agent.folder, dns_port)
+    ended = await old_script(agent.folder, dns_port, prefix=_ALONE)
     assert ended.code == 3
     assert "ERROR: Java process not running.  Try restarting the SSVM." in ended.output
