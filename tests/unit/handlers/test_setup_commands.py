@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from ssvm_agent.appliance.base import WebCertificate
 from ssvm_agent.appliance.errors import ApplianceError
+from ssvm_agent.ingest.errors import BlockedAddressError
 from ssvm_agent.masking import Secret
 from ssvm_agent.messages.base import Answer, DataStoreTO
 from ssvm_agent.messages.setup import (
@@ -108,6 +110,18 @@ async def test_a_bad_site_is_told_and_nothing_else_is_done(rig: Rig) -> None:
     assert not answer.result
     assert "'everywhere' is neither an address nor a network" in (answer.details or "")
     assert rig.web.told == []
+
+
+async def test_a_bad_site_keeps_downloads_from_no_other(rig: Rig) -> None:
+    """Requirement R10; one that would be everything allows nothing."""
+    guard = rig.services.jobs.tools.guard
+    sites = ["169.254.20.0/24", "everywhere", "0.0.0.0/0"]
+    answer = await rig.ask(SecStorageVMSetupCommand(allowed_internal_sites=sites))
+    assert answer is not None
+    assert not answer.result
+    guard.check("inside", [ip_address("169.254.20.1")])
+    with pytest.raises(BlockedAddressError):
+        guard.check("elsewhere", [ip_address("169.254.30.1")])
 
 
 async def test_a_copy_user_that_fails_has_its_own_text(rig: Rig) -> None:
