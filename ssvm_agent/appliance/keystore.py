@@ -78,7 +78,13 @@ class AgentKeystore:
         return request
 
     def install(
-        self, *, certificate: str, private_key: Secret, ca_certificates: str, now: datetime
+        self,
+        *,
+        certificate: str,
+        private_key: Secret,
+        ca_certificates: str,
+        now: datetime,
+        offered: Secret | None = None,
     ) -> InstalledCertificate:
         """Check and write a certificate, its key and its CA (SetupCertificate).
 
@@ -87,6 +93,7 @@ class AgentKeystore:
             private_key: PEM; empty: the key of the last signing request, or the present one.
             ca_certificates: PEM, concatenated.
             now: Aware time to judge validity by.
+            offered: Passphrase to store unless there is one.
 
         Raises:
             BadRequestError: The parts do not fit together; nothing was changed.
@@ -97,6 +104,8 @@ class AgentKeystore:
         key = x509.parse_key(private_key) if private_key else self._waiting_key(own)
         material = x509.Material(key=key, certificate=own, chain=authorities)
         x509.check_material(material, now)
+        if offered:
+            self._state.keep_passphrase(offered)
         store = self._keystore(material)
         ca_pem = x509.certificates_pem(authorities)
         self._write(KEY_FILE, x509.key_pem(key).reveal(), _PRIVATE)
@@ -128,7 +137,7 @@ class AgentKeystore:
     def _waiting_key(self, certificate: Certificate) -> PrivateKeyTypes:
         for name in (_PENDING_KEY_FILE, KEY_FILE):
             if (self._dir / name).is_file():
-                key = x509.parse_key(Secret(self._read(name)))
+                key = x509.parse_key(Secret(self._read(name)), f"The private key in {name}")
                 if x509.key_fits(key, certificate):
                     return key
         raise BadRequestError(

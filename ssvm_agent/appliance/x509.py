@@ -39,20 +39,20 @@ class Material:
     chain: tuple[Certificate, ...]
 
 
-def parse_key(pem: Secret) -> PrivateKeyTypes:
+def parse_key(pem: Secret, what: str = "The private key") -> PrivateKeyTypes:
     """A private key, unencrypted PEM.
 
     Raises:
-        BadRequestError: It is none; the message never quotes it.
+        BadRequestError: It is none. ``what`` names it in the message, which never quotes it.
     """
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         return load_pem_private_key(pem.reveal().strip().encode(), None)
     except TypeError:
-        raise BadRequestError("The private key is encrypted; give it without password") from None
+        raise BadRequestError(f"{what} is encrypted; give it without password") from None
     except ValueError:
-        raise BadRequestError("The private key cannot be read") from None
+        raise BadRequestError(f"{what} cannot be read") from None
 
 
 def parse_certificates(pem: str, what: str) -> tuple[Certificate, ...]:

@@ -17,8 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from ssvm_agent.appliance.errors import ApplianceError
 from ssvm_agent.appliance.keystore import CA_FILE, CERTIFICATE_FILE, KEY_FILE, KEYSTORE_FILE
-from ssvm_agent.config.state import AgentState
+from ssvm_agent.appliance.x509 import parse_certificates
 from ssvm_agent.delivery.conf_dir import conf_dir_of, keystore_in, script, wait_for
 from ssvm_agent.delivery.errors import DeliveryError, UsageError
 from ssvm_agent.host.clock import Clock, SystemClock
@@ -30,6 +31,9 @@ from ssvm_agent.masking import Secret
 _USAGE: Final = (
     "usage: keystore-cert-import PROPERTIES PASSPHRASE KEYSTORE ssh|agent"
     " CERTIFICATE-FILE CERTIFICATE CA-FILE CA KEY-FILE KEY"
+)
+_REMEDY: Final = (
+    "Provision the certificate anew from CloudStack (provisionCertificate for the system VM)"
 )
 _LEAST_ARGUMENTS: Final = 8
 _MOST_ARGUMENTS: Final = 10
@@ -117,14 +121,16 @@ class _Texts:
 
 def _install(directory: Path, texts: _Texts, now: datetime) -> str:
     """Check and write; the CA certificates as written."""
-    if texts.passphrase:
-        AgentState(directory / "agent.properties", "").keep_passphrase(texts.passphrase)
-    installed = keystore_in(directory).install(
-        certificate=texts.certificate or _read(directory / CERTIFICATE_FILE),
-        private_key=texts.key,
-        ca_certificates=texts.authorities or _read(directory / CA_FILE),
-        now=now,
-    )
+    try:
+        installed = keystore_in(directory).install(
+            certificate=texts.certificate or _read(directory / CERTIFICATE_FILE),
+            private_key=texts.key,
+            ca_certificates=texts.authorities or _read(directory / CA_FILE),
+            now=now,
+            offered=texts.passphrase,
+        )
+    except ApplianceError as error:
+        raise type(error)(f"{error.message}. {_REMEDY}", detail=error.detail) from error
     return installed.ca_pem
 
 
@@ -138,10 +144,13 @@ def _write_trust(path: Path, ca_pem: str) -> None:
 
 
 def _read(path: Path) -> str:
+    """The certificates of a file."""
     try:
-        return path.read_text("utf-8", "replace")
+        text = path.read_text("utf-8", "replace")
     except OSError as error:
-        raise DeliveryError(f"{path} cannot be read: {error.strerror}") from error
+        raise DeliveryError(f"{path} cannot be read: {error.strerror}. {_REMEDY}") from error
+    parse_certificates(text, str(path))
+    return text
 
 
 def main() -> int:

@@ -202,6 +202,17 @@ def broken(what: str, given: list[str], conf: Path, stranger: LeafCert) -> list[
         case "key file cut off":
             given[9] = ""
             (conf / "cloud.key").write_text(cut((conf / "cloud.key").read_text()))
+        case "key file that cannot be read":
+            given[9] = ""
+            (conf / "cloud.key").unlink()
+            # Fails for root, too.
+            (conf / "cloud.key").symlink_to("/proc/self/mem")
+        case "certificate file cut off":
+            given[5] = ""
+            (conf / "cloud.crt").write_text(cut((conf / "cloud.crt").read_text()))
+        case "no passphrase yet":
+            (conf / "agent.properties").write_text("zone=1\n")
+            given[9] = other[9]
         case "certificate file that is none":
             given[5] = ""
             (conf / "cloud.crt").unlink()
@@ -213,7 +224,11 @@ def broken(what: str, given: list[str], conf: Path, stranger: LeafCert) -> list[
 
 
 def contents(conf: Path) -> dict[str, bytes | None]:
-    return {path.name: path.read_bytes() if path.is_file() else None for path in conf.iterdir()}
+    """Every file; None for what is not a plain one."""
+    return {
+        path.name: path.read_bytes() if path.is_file() and not path.is_symlink() else None
+        for path in conf.iterdir()
+    }
 
 
 @pytest.mark.parametrize(
@@ -221,11 +236,14 @@ def contents(conf: Path) -> dict[str, bytes | None]:
     [
         ("certificate cut off", "The certificate"),
         ("authority cut off", "The CA certificate"),
-        ("key cut off", "key"),
+        ("key cut off", "The private key cannot be read"),
         ("another authority", "is not among the CAs given"),
         ("another key", "key does not belong to the certificate"),
         ("expired", "expired"),
-        ("key file cut off", "key"),
+        ("key file cut off", "The private key in cloud.key cannot be read"),
+        ("key file that cannot be read", "cloud.key cannot be read: Input/output error"),
+        ("certificate file cut off", "cloud.crt holds no certificate"),
+        ("no passphrase yet", "key does not belong to the certificate"),
         ("certificate file that is none", "cloud.crt cannot be read: Is a directory"),
         ("no certificate file", "cloud.crt cannot be read: No such file"),
     ],
@@ -244,5 +262,6 @@ def test_what_is_broken_is_named_and_nothing_changes(
     (line,) = done.stderr.splitlines()
     assert line.startswith("keystore-cert-import: ")
     assert said in line
+    assert "provisionCertificate" in line
     assert contents(conf) == before
     assert "PRIVATE KEY" not in line
