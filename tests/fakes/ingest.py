@@ -29,7 +29,7 @@ DIRECTORY = "template/tmpl/2/201"
 class BytesSource:
     """A source that is just there."""
 
-    pieces: Sequence[bytes]
+    pieces: Sequence[bytes | memoryview]
     promised: ExpectedChecksum | None = None
     size: int | None = None
     failure: Exception | None = None

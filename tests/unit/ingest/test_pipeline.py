@@ -10,7 +10,7 @@ import hashlib
 import lzma
 import os
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -126,6 +126,21 @@ async def test_a_full_disk_is_a_readable_error(rig: Rig, monkeypatch: pytest.Mon
     with pytest.raises(NoSpaceError, match="no space is left"):
         await rig.run(BytesSource([BODY]))
     assert not rig.directory.exists()
+
+
+@pytest.mark.parametrize("piece_bytes", [999, 65_536, 300_000, 5 * MIB])
+@pytest.mark.parametrize("pack", [bytes, lzma.compress], ids=["plain", "xz"])
+async def test_pieces_of_any_size_make_the_same_image(
+    rig: Rig, piece_bytes: int, pack: Callable[[bytes], bytes]
+) -> None:
+    """How a source cuts its stream is nothing to the image or its digest."""
+    body = BODY * 2
+    packed = memoryview(pack(body))
+    pieces = [packed[at : at + piece_bytes] for at in range(0, len(packed), piece_bytes)]
+    installed = await rig.run(BytesSource(pieces))
+    assert (rig.root / installed.install_path).read_bytes() == body
+    digest = hashlib.sha512(packed).hexdigest()
+    assert installed.checksum_text == f"{{SHA-512}}{digest}"
 
 
 async def test_decompressors_share_their_memory(rig: Rig) -> None:
