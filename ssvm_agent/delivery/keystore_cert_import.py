@@ -28,8 +28,8 @@ from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.run import Runner, SystemRunner
 from ssvm_agent.masking import Secret
 
-_USAGE: Final = (
-    "usage: keystore-cert-import PROPERTIES PASSPHRASE KEYSTORE ssh|agent"
+USAGE: Final = (
+    "keystore-cert-import PROPERTIES PASSPHRASE KEYSTORE ssh|agent"
     " CERTIFICATE-FILE CERTIFICATE CA-FILE CA KEY-FILE KEY"
 )
 _REMEDY: Final = (
@@ -77,11 +77,11 @@ async def install(arguments: Sequence[str], machine: Machine) -> str:
         AgentError: The parts do not fit together (nothing was changed), or a step failed.
     """
     if not _LEAST_ARGUMENTS <= len(arguments) <= _MOST_ARGUMENTS:
-        raise UsageError(_USAGE)
+        raise UsageError(f"usage: {USAGE}")
     padded = [*arguments, KEY_FILE, ""][:_MOST_ARGUMENTS] if len(arguments) < 9 else arguments
     properties, passphrase, keystore, mode, crt_file, crt, ca_file, ca, *rest = padded
     if mode not in ("ssh", "agent"):
-        raise UsageError(_USAGE)
+        raise UsageError(f"usage: {USAGE}")
     directory = conf_dir_of(
         [
             (properties, "agent.properties"), (keystore, KEYSTORE_FILE),

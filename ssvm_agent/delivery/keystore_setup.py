@@ -21,6 +21,7 @@ from ssvm_agent.host.network import interface
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.masking import Secret
 
+USAGE: Final = "keystore-setup PROPERTIES KEYSTORE PASSPHRASE DAYS REQUEST"
 _ARGUMENTS: Final = 5
 # A payload takes some minutes to come and be unpacked.
 _CONF_DIR_DEADLINE_S: Final = 300.0
@@ -39,7 +40,7 @@ async def make_request(
         AgentError: The directory did not come, or a file cannot be written.
     """
     if len(arguments) != _ARGUMENTS:
-        raise UsageError("usage: keystore-setup PROPERTIES KEYSTORE PASSPHRASE DAYS REQUEST")
+        raise UsageError(f"usage: {USAGE}")
     properties, keystore, passphrase, _, request = arguments
     directory = conf_dir_of(
         [(properties, "agent.properties"), (keystore, KEYSTORE_FILE), (request, REQUEST_FILE)]

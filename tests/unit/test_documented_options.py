@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``--help`` offers and what the pages name are the same options."""
+"""What ``--help`` offers and what the pages name are the same options and arguments."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from ssvm_agent.cli import parser as agent
+from ssvm_agent.delivery import keystore_cert_import, keystore_setup
 from ssvm_agent.delivery import options as delivery
 from ssvm_agent.diag import cli as check
 from ssvm_agent.payload import cli as payload
@@ -64,3 +65,8 @@ def test_no_page_calls_a_program_with_an_option_it_does_not_have() -> None:
         if set(_OPTION.findall(call)) - known[call.split()[0]]
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("usage", [keystore_setup.USAGE, keystore_cert_import.USAGE])
+def test_the_arguments_of_a_certificate_script_are_on_its_page(usage: str) -> None:
+    assert f"    {usage}" in (_REPOSITORY / "docs/keys.md").read_text().splitlines()
