@@ -8,6 +8,7 @@ parameters.
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ _ANSWER_TIMEOUT_S: Final = 30
 # Shorter than the time an answer may take, so that the server says what is the matter.
 _LOCK_WAIT_S: Final = 20
 _SYSTEM: Final = "SYSTEM"
+
+_UNTRUSTED_STEP: Final = (
+    "Check the certificates it is verified with (--db-ca, or db.cloud.trustStore), and that"
+    " the host is given by a name in its certificate (-o)."
+)
 
 # What servers answer (MariaDB "Error Codes"), and what to do about it.
 _NEXT_STEPS: Final = {
@@ -188,6 +194,11 @@ class TemplateTable:
         except (pymysql.MySQLError, OSError, RuntimeError) as error:
             number, text = _taken_apart(error)
             step = _NEXT_STEPS.get(number, "")
+            # The library tells it in the words of a server that cannot be reached.
+            cause = getattr(error, "original_exception", None)
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                reason = cause.verify_message.rstrip(".")
+                text, step = f"certificate verify failed: {reason}", _UNTRUSTED_STEP
             raise DatabaseFailedError(
                 f"The database {self._access.display} says: {text}{f'. {step}' if step else ''}",
                 detail=f"error {number}" if number else "",

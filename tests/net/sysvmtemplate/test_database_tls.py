@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.needs("mariadbd"), pytest.mark.timeout(120)]
 Ask = Callable[..., int]
 STORE_PASSWORD = "store pass"
 KEY = "management key"
+UNTRUSTED = "certificate verify failed: .*Check the certificates it is verified with"
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +93,21 @@ def test_an_option_s_certificates_verify_the_server(
     assert ask(encrypted, ca_file=web_identity.ca) == 201
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(other)
-    with pytest.raises(DatabaseFailedError, match="certificate verify failed"):
+    with pytest.raises(DatabaseFailedError, match=UNTRUSTED):
         ask(encrypted, ca_file=other)
+
+
+def test_only_an_option_s_certificates_verify_the_name(
+    ask: Ask, encrypted: MariaDb, web_identity: WebIdentity, tmp_path: Path
+) -> None:
+    # The same address by a name that the certificate does not have.
+    with pytest.raises(
+        DatabaseFailedError, match=r"not valid for '127\.1'\. Check the certificates"
+    ):
+        ask(encrypted, ca_file=web_identity.ca, host="127.1")
+    store = trust_store(tmp_path / "good.p12", web_identity.ca.read_bytes())
+    lines = {"useSSL": "true", "trustStore": store, "trustStorePassword": STORE_PASSWORD}
+    assert ask(encrypted, host="127.1", **lines) == 201
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
@@ -119,7 +133,7 @@ def test_the_trust_store_verifies_the_server(
     for store in (good, own):
         found = ask(encrypted, useSSL="true", trustStore=store, trustStorePassword=password)
         assert found == 201
-    with pytest.raises(DatabaseFailedError, match="certificate verify failed"):
+    with pytest.raises(DatabaseFailedError, match=UNTRUSTED):
         ask(encrypted, useSSL="true", trustStore=other, trustStorePassword=password)
 
 
