@@ -10,12 +10,10 @@ because some callers have to pass what should not be read there.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import re
 import signal
-from asyncio import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from ssvm_agent.host.errors import (
     ProgramNotStartedError,
     ProgramTimedOutError,
 )
+from ssvm_agent.host.starter import Job, Output, Starter
 
 Argument = str | Path
 
@@ -34,7 +33,6 @@ _BASE_ENVIRONMENT: Final = {
     "LC_ALL": "C",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 }
-_READ_SIZE: Final = 64 * 1024
 # A program that ignores SIGTERM this long is killed; one that survives SIGKILL this long hangs in
 # the kernel and is left behind.
 _TERMINATE_GRACE_S: Final = 2.0
@@ -119,7 +117,10 @@ class Runner(Protocol):
 
 
 class SystemRunner:
-    """Starts real programs."""
+    """Starts real programs; made before the first store is opened (:mod:`.starter`)."""
+
+    def __init__(self) -> None:
+        self._starter = Starter()
 
     async def run(
         self,
@@ -151,15 +152,19 @@ class SystemRunner:
         """
         program = Path(argv[0]).name
         command = [*(limits.prefix() if limits else []), *map(str, argv)]
+        job = Job(
+            argv=command,
+            env={**_BASE_ENVIRONMENT, **(env or {})},
+            input=input,
+            stdout=Output(limit=max_output_bytes),
+            stderr=Output(limit=max_output_bytes),
+        )
+        ended = self._starter.start(job)
         try:
-            process = await subprocess.create_subprocess_exec(
-                *command,
-                stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**_BASE_ENVIRONMENT, **(env or {})},
-                process_group=0,
-            )
+            async with asyncio.timeout(deadline_s):
+                await asyncio.shield(ended)
+        except TimeoutError as error:
+            raise ProgramTimedOutError(program, deadline_s) from error
         except FileNotFoundError as error:
             # Its input comes from there, so that a machine without it could start nothing.
             if error.filename == os.devnull:
@@ -169,27 +174,19 @@ class SystemRunner:
             raise ProgramMissingError(Path(command[0]).name) from error
         except OSError as error:
             raise ProgramNotStartedError(program, os.strerror(error.errno or 0)) from error
-        try:
-            async with asyncio.timeout(deadline_s):
-                async with asyncio.TaskGroup() as group:
-                    out = group.create_task(_read(process.stdout, max_output_bytes))
-                    err = group.create_task(_read(process.stderr, max_output_bytes))
-                    if input is not None:
-                        group.create_task(_write(process.stdin, input))
-                returncode = await process.wait()
-        except TimeoutError as error:
-            raise ProgramTimedOutError(program, deadline_s) from error
         finally:
-            if process.returncode is None:
-                await _end_group(process)
-        stdout, more_out = out.result()
-        stderr, more_err = err.result()
+            if not ended.done():
+                await _end_group(job, ended)
+        stdout, stderr, returncode = bytes(job.stdout.data), bytes(job.stderr.data), job.returncode
         if limits and returncode in _NOT_EXECUTED:
             _raise_unless_executed(stderr)
         if check and returncode:
             raise ProgramFailedError(program, returncode, _tail(stderr or stdout))
         return ProgramResult(
-            returncode=returncode, stdout=stdout, stderr=stderr, truncated=more_out or more_err
+            returncode=returncode,
+            stdout=stdout,
+            stderr=stderr,
+            truncated=job.stdout.truncated or job.stderr.truncated,
         )
 
 
@@ -205,38 +202,13 @@ def _raise_unless_executed(stderr: bytes) -> None:
     raise ProgramNotStartedError(program, reason)
 
 
-async def _read(stream: asyncio.StreamReader | None, limit: int) -> tuple[bytes, bool]:
-    """Everything up to the limit, and whether there was more; reads to the end in any case."""
-    kept = bytearray()
-    truncated = False
-    while stream is not None and (data := await stream.read(_READ_SIZE)):
-        room = limit - len(kept)
-        kept += data[:room]
-        truncated = truncated or len(data) > room
-    return bytes(kept), truncated
-
-
-async def _write(stream: asyncio.StreamWriter | None, data: bytes) -> None:
-    assert stream is not None
-    # A program may end without reading all of its input; its exit status tells whether that was
-    # right.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        stream.write(data)
-        await stream.drain()
-    stream.close()
-
-
-async def _end_group(process: subprocess.Process) -> None:
+async def _end_group(job: Job, ended: asyncio.Future[None]) -> None:
     """Terminate the process group, then kill it; give up on one that hangs in the kernel."""
     for number, grace_s in ((signal.SIGTERM, _TERMINATE_GRACE_S), (signal.SIGKILL, _KILL_GRACE_S)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        try:
-            async with asyncio.timeout(grace_s):
-                await process.wait()
-        except TimeoutError:
-            continue
-        return
+        job.signal(number)
+        await asyncio.wait([ended], timeout=grace_s)
+        if ended.done():
+            return
 
 
 def _tail(output: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -112,11 +113,10 @@ async def test_what_applies_limits_is_named_when_it_is_missing(tmp_path: Path) -
 
 
 async def test_a_machine_without_dev_null_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refuse(*_argv: str, **_options: object) -> None:
+    def refuse(*_argv: object, **_options: object) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.devnull)
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
-    monkeypatch.setattr(asyncio.subprocess, "create_subprocess_exec", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
     with pytest.raises(ProgramNotStartedError, match="/dev/null is missing; mknod"):
         await runner.run(["true"], deadline_s=10)
 
