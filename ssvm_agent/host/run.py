@@ -25,7 +25,7 @@ from ssvm_agent.host.errors import (
     ProgramNotStartedError,
     ProgramTimedOutError,
 )
-from ssvm_agent.host.starter import Job, Output, Starter
+from ssvm_agent.host.starter import Job, Output, starter_of_process
 
 Argument = str | Path
 
@@ -120,7 +120,7 @@ class SystemRunner:
     """Starts real programs; made before the first store is opened (:mod:`.starter`)."""
 
     def __init__(self) -> None:
-        self._starter = Starter()
+        self._starter = starter_of_process()
 
     async def run(
         self,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import os
 import queue
 import selectors
@@ -146,7 +147,7 @@ _Ended = tuple[Job, asyncio.AbstractEventLoop, "asyncio.Future[None]", Exception
 class Starter:
     """Two threads for all programs, and one for each that runs; they end with the process.
 
-    Make it before the first store is opened.
+    Made before the first store is opened.
     """
 
     def __init__(self) -> None:
@@ -190,6 +191,12 @@ class Starter:
             # The loop may have been closed before its program ended.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, future, error)
+
+
+@functools.cache
+def starter_of_process() -> Starter:
+    """The one that all runners of this process share."""
+    return Starter()
 
 
 def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
