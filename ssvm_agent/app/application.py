@@ -3,7 +3,8 @@
 
 Theory of operation
     One root TaskGroup holds the essential services: the link, the working rooms, the status file,
-    the watchdog. One of them failing ends the process, and the service manager starts it anew.
+    the watchdog, the watch over the event loop. One of them failing ends the process, and the
+    service manager starts it anew.
     The link starts first, because the Startup must leave at once; the working rooms are loaded
     once it has, or once it is clear that no server answers for now. Requests that come meanwhile
     wait at the :class:`~ssvm_agent.app.sink.LateSink`.
@@ -36,6 +37,7 @@ from ssvm_agent.config.state import AgentState
 from ssvm_agent.host.clock import SystemClock
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.host.run import SystemRunner
+from ssvm_agent.host.stalls import tell_of_stalls
 from ssvm_agent.host.systemd import notify, watchdog_interval_s
 from ssvm_agent.link.status import LinkState, LinkStatus
 from ssvm_agent.link.supervisor import Supervisor
@@ -96,6 +98,7 @@ class Application:
                     helpers = [
                         group.create_task(self._status_file.run(), name="status file"),
                         group.create_task(self._watchdog(), name="watchdog"),
+                        group.create_task(tell_of_stalls(), name="stalls"),
                     ]
                     link = group.create_task(self._run_link(), name="link")
                     rooms = group.create_task(self._run_rooms(), name="rooms")

@@ -98,18 +98,15 @@ class WorkPool:
         work = _Work(lambda: context.run(fn, *args, **kwargs), loop, future)
         self._submit(work)
         try:
-            async with asyncio.timeout(deadline_s):
-                return await future
-        except TimeoutError as error:
-            # fn may raise a TimeoutError of its own (ETIMEDOUT); that one is the result, not the
-            # deadline.
-            if future.done() and not future.cancelled():
-                raise
-            self._abandon(work, late=True)
-            raise PoolDeadlineError(self.name, deadline_s or 0) from error
+            await asyncio.wait([future], timeout=deadline_s)
         except asyncio.CancelledError:
             self._abandon(work, late=False)
             raise
+        # What is done counts, also when the loop was held up beyond the deadline.
+        if future.done():
+            return future.result()
+        self._abandon(work, late=True)
+        raise PoolDeadlineError(self.name, deadline_s or 0)
 
     def close(self) -> None:
         """Let idle threads end and refuse new work; running work is left to end by itself."""
@@ -140,6 +137,7 @@ class WorkPool:
         ).start()
 
     def _abandon(self, work: _Work, *, late: bool) -> None:
+        work.future.cancel()
         with self._lock:
             work.abandoned = True
             if late and work.running and not work.stuck:

@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import ctypes
 import functools
+import logging
 import os
 import queue
 import selectors
@@ -26,6 +27,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+_logger = logging.getLogger(__name__)
 
 _CLONE_FILES: Final = 0x400  # linux/sched.h; os.unshare comes with Python 3.12
 _FIRST_FILE: Final = 3
@@ -141,9 +144,6 @@ def _write(descriptor: int, data: memoryview) -> memoryview:
         return data[:0]
 
 
-_Ended = tuple[Job, asyncio.AbstractEventLoop, "asyncio.Future[None]", Exception | None]
-
-
 class Starter:
     """Two threads for all programs, and one for each that runs; they end with the process.
 
@@ -151,46 +151,56 @@ class Starter:
     """
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[
-            tuple[Job, asyncio.AbstractEventLoop, asyncio.Future[None]]
-        ] = queue.SimpleQueue()
-        self._ended: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Job, asyncio.Future[None]]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[asyncio.Future[None], Exception | None]]
+        self._ended = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._start_all, name="programs", daemon=True)
         self.thread.start()
         threading.Thread(target=self._tell_all, name="programs ended", daemon=True).start()
 
     def start(self, job: Job) -> asyncio.Future[None]:
         """Run a job; the future ends with it, or with the error of its start."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        self._jobs.put((job, loop, future))
+        future = asyncio.get_running_loop().create_future()
+        self._jobs.put((job, future))
         return future
 
     def _start_all(self) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        # Where it is forbidden programs start all the same, with the agent's files.
-        if libc.unshare(_CLONE_FILES) == 0:
-            os.closerange(_FIRST_FILE, os.sysconf("SC_OPEN_MAX"))
+        _leave_the_agents_files()
         while True:
-            job, loop, future = self._jobs.get()
-            threading.Thread(
-                target=self._run, args=(job, loop, future), name="program", daemon=True
-            ).start()
+            thread = threading.Thread(
+                target=self._run, args=self._jobs.get(), name="program", daemon=True
+            )
+            thread.start()
 
-    def _run(self, job: Job, loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+    def _run(self, job: Job, future: asyncio.Future[None]) -> None:
         error: Exception | None = None
         try:
             job.run()
         except Exception as caught:  # noqa: BLE001 - the edge of the thread: all goes to the caller
             error = caught
-        self._ended.put((job, loop, future, error))
+        self._ended.put((future, error))
 
     def _tell_all(self) -> None:
         while True:
-            _, loop, future, error = self._ended.get()
+            future, error = self._ended.get()
             # The loop may have been closed before its program ended.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, future, error)
+                future.get_loop().call_soon_threadsafe(_settle, future, error)
+
+
+def _leave_the_agents_files() -> None:
+    """Give this thread a table of open files of its own, and empty it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_FILES):
+        # Better than no programs at all.
+        reason = os.strerror(ctypes.get_errno())
+        _logger.warning(
+            "programs are started with the agent's files open: a dead store may hold the agent up "
+            "reason='unshare: %s'",
+            reason,
+        )
+        return
+    os.closerange(_FIRST_FILE, os.sysconf("SC_OPEN_MAX"))
 
 
 @functools.cache

@@ -25,8 +25,9 @@ async def test_a_guest_boots_works_and_survives_its_nfs_server(
     assert set(await lab.listed(0)) == {"template"}
     said = await lab.shell.run("ssvm-check --json", 300)
     report = json.loads(said.output)
-    status = {check["name"]: check["status"] for check in report["checks"]}
-    assert "error" not in {status[name] for name in ("agent", "storage", "management-servers")}
+    checks = {check["name"]: check for check in report["checks"]}
+    needed = [checks[name] for name in ("agent", "storage", "management-servers")]
+    assert not [check for check in needed if check["status"] == "error"]
     lab.stores[0].kill()
     answer = await lab.server.ask(commands.list_template(lab.store(1)))
     assert set(answer.fields["templateInfos"]) == {"other"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -37,6 +38,19 @@ async def test_a_time_out_of_the_work_is_not_our_deadline(pool: WorkPool) -> Non
     with pytest.raises(TimeoutError, match="from the kernel"):
         await pool.call(fail, deadline_s=10)
     assert pool.stuck == 0
+
+
+async def test_a_result_counts_that_came_while_the_loop_was_held_up(pool: WorkPool) -> None:
+    came = threading.Event()
+
+    def hold_the_loop_up() -> None:
+        assert came.wait(10)
+        time.sleep(0.1)  # until the deadline has passed
+
+    calling = asyncio.create_task(pool.call(came.set, deadline_s=0.01))
+    await asyncio.sleep(0)
+    hold_the_loop_up()
+    await calling
 
 
 async def test_stop_iteration_cannot_confuse_the_loop(pool: WorkPool) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 from pathlib import Path
@@ -37,6 +38,20 @@ async def test_the_starting_thread_has_none_of_the_agents_files(tmp_path: Path) 
             await starter.start(job("true"))
             assert files_of(starter) <= {"0", "1", "2"}
     assert first.returncode == 0
+
+
+async def test_where_the_files_cannot_be_left_programs_start_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Forbidding:
+        def unshare(self, flags: int) -> int:
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *args, **more: Forbidding())
+    one = job("true")
+    await Starter().start(one)
+    assert one.returncode == 0
+    assert "a dead store may hold the agent up" in caplog.text
 
 
 async def test_programs_run_side_by_side() -> None:
