@@ -23,14 +23,18 @@ class Connect:
         state: The zone to tell the agent of, and the waits.
         attache: The agent.
         others: Attachés of the other agents, whose firewalls must let this one in.
+        own_address: Where the agent reached this server.
     """
 
-    def __init__(self, state: ServerState, attache: Attache, others: Sequence[Attache]) -> None:
+    def __init__(
+        self, state: ServerState, attache: Attache, others: Sequence[Attache], own_address: str
+    ) -> None:
         self._state = state
         self._zone = state.zone
         self._timing = state.timing
         self._attache = attache
         self._others = others
+        self._own_address = own_address
 
     async def run(self) -> None:
         """All steps; the host is Up afterwards.
@@ -119,8 +123,9 @@ class Connect:
             raise ConnectFailedError("Ready was answered with false.")
         self._state.become(host, HostStatus.UP)
         zone = self._zone
+        servers = zone.servers or (self._own_address,)
         await self._easily(
             commands.ready_with_servers(
-                host, zone.servers, zone.avoid, zone.algorithm, zone.check_interval_s
+                host, servers, zone.avoid, zone.algorithm, zone.check_interval_s
             )
         )

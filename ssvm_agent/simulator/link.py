@@ -40,6 +40,7 @@ class AgentLink:
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._stranded: list[bytes] = []
+        self.own_address = str(writer.get_extra_info("sockname")[0])
         self.peer_address = str(writer.get_extra_info("peername")[0])
         self.requests_received = 0
 

@@ -226,7 +226,7 @@ class Session:
         state.sessions[host.id] = self
         self._tasks.append(state.tasks.start(self._watch_pings(), name=f"pings of {host.name}"))
         try:
-            await Connect(state, self.attache, others).run()
+            await Connect(state, self.attache, others, self.link.own_address).run()
         except ConnectFailedError as error:
             self._report(rules.Finding("agent-lifecycle.md 5.2", error.message))
             self.disconnect(HostStatus.ALERT)

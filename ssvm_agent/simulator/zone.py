@@ -20,7 +20,7 @@ class Zone:
     Attributes:
         names: Name and numeric id; an agent's ``dataCenter`` must be one of them.
         stores: Image stores; every agent that connects is told of them.
-        servers: Management servers as agents are told to use them.
+        servers: Management servers as agents are told to use them; none: the one they reached.
         avoid: Those of them that agents shall avoid.
         vm_names: Instance names of system VMs; an agent with another name goes Up without any
             setup (agent-lifecycle.md 0.10). None: every name is one.
@@ -32,7 +32,7 @@ class Zone:
 
     names: tuple[str, ...] = ("1", "zone-1")
     stores: list[ImageStore] = field(default_factory=list)
-    servers: tuple[str, ...] = ("127.0.0.1",)
+    servers: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
     algorithm: str = "static"
     check_interval_s: int = 0

@@ -171,9 +171,10 @@ async def fake_agent(
     answer: Callable[[str, dict[str, Any]], Answers | None] = answer_to,
     mangle: Callable[[Header], Header] = lambda header: header,
     startup: dict[str, Any] | None = None,
+    address: str = "127.0.0.1",
 ) -> AsyncIterator[FakeAgent]:
     """Connect and shake hands; send a Startup with these changes unless ``startup`` is None."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(address, port)
     agent = FakeAgent(reader, writer, TlsChannel(context or anonymous_context()), answer, mangle)
     try:
         await agent.shake_hands()

@@ -45,6 +45,13 @@ async def test_an_agent_is_set_up_before_it_is_ready(start_server: StartServer) 
     assert server.violations == []
 
 
+async def test_agents_are_told_of_the_address_they_reached(start_server: StartServer) -> None:
+    server = await start_server(host="0.0.0.0")
+    async with fake_agent(server.port, startup={}, address="127.0.0.9") as agent:
+        await agent.until(lambda: agent.names().count("ReadyCommand") == 2)
+        assert agent.requests[-1][1]["msHostList"] == ["127.0.0.9"]
+
+
 async def test_the_startup_answer_knows_no_id(start_server: StartServer) -> None:
     """agent-lifecycle.md 2.4: hostId 0 and empty names, at once."""
     server: ManagementServer = await start_server()
