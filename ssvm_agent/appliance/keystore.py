@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from ssvm_agent.appliance import pkcs12, x509
 from ssvm_agent.appliance.errors import ApplianceError, BadRequestError
 from ssvm_agent.config.state import AgentState
-from ssvm_agent.host.files import atomic_write
+from ssvm_agent.host.files import NewFile, replace_together
 from ssvm_agent.masking import Secret
 
 if TYPE_CHECKING:
@@ -73,8 +73,10 @@ class AgentKeystore:
             self._state.keep_passphrase(offered)
         key = x509.new_key()
         request = x509.signing_request(key, name=name, names=names)
-        self._write(_PENDING_KEY_FILE, x509.key_pem(key).reveal(), _PRIVATE)
-        self._write(REQUEST_FILE, request, _PRIVATE)
+        self._write(
+            (_PENDING_KEY_FILE, x509.key_pem(key).reveal().encode(), _PRIVATE),
+            (REQUEST_FILE, request.encode(), _PRIVATE),
+        )
         return request
 
     def install(
@@ -97,7 +99,7 @@ class AgentKeystore:
 
         Raises:
             BadRequestError: The parts do not fit together; nothing was changed.
-            ApplianceError: A file cannot be written, or reads back wrong.
+            ApplianceError: A file cannot be written (nothing was changed), or reads back wrong.
         """
         own, *rest = x509.parse_certificates(certificate, "The certificate")
         authorities = (*rest, *x509.parse_certificates(ca_certificates, "The CA certificate"))
@@ -108,10 +110,12 @@ class AgentKeystore:
             self._state.keep_passphrase(offered)
         store = self._keystore(material)
         ca_pem = x509.certificates_pem(authorities)
-        self._write(KEY_FILE, x509.key_pem(key).reveal(), _PRIVATE)
-        self._write(CA_FILE, ca_pem, _PUBLIC)
-        self._write(CERTIFICATE_FILE, x509.certificates_pem([own]), _PUBLIC)
-        self._write_bytes(KEYSTORE_FILE, store, _PRIVATE)
+        self._write(
+            (KEY_FILE, x509.key_pem(key).reveal().encode(), _PRIVATE),
+            (CA_FILE, ca_pem.encode(), _PUBLIC),
+            (CERTIFICATE_FILE, x509.certificates_pem([own]).encode(), _PUBLIC),
+            (KEYSTORE_FILE, store, _PRIVATE),
+        )
         self.check(now)
         (self._dir / _PENDING_KEY_FILE).unlink(missing_ok=True)
         return InstalledCertificate(
@@ -166,12 +170,12 @@ class AgentKeystore:
         except OSError as error:
             raise ApplianceError(f"{name} cannot be read: {error.strerror}") from error
 
-    def _write(self, name: str, text: str, mode: int) -> None:
-        self._write_bytes(name, text.encode(), mode)
-
-    def _write_bytes(self, name: str, data: bytes, mode: int) -> None:
+    def _write(self, *files: tuple[str, bytes, int]) -> None:
+        """Write files that belong together, each by name, content and mode."""
+        new = [NewFile(path=self._dir / name, data=data, mode=mode) for name, data, mode in files]
         try:
             self._dir.mkdir(parents=True, exist_ok=True)
-            atomic_write(self._dir / name, data, mode=mode)
+            replace_together(new)
         except OSError as error:
+            name = Path(error.filename).name if error.filename else self._dir
             raise ApplianceError(f"{name} cannot be written: {error.strerror}") from error

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -35,6 +37,65 @@ def atomic_write(
     Raises:
         OSError: Nothing was changed, and nothing is left beside the file.
     """
+    temporary = _stage(path, data, mode=mode, owner=owner, temporary_name=temporary_name)
+    try:
+        rename_into_place(temporary, path)
+    except BaseException:
+        _forget(temporary)
+        raise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFile:
+    """A file to be replaced together with others.
+
+    Attributes:
+        path: Where; its directory must exist.
+        data: The whole new content; not in its repr, it may be a secret.
+        mode: Permission bits of the result, whatever the umask.
+    """
+
+    path: Path
+    data: bytes = field(repr=False)
+    mode: int = 0o644
+
+
+def replace_together(files: Sequence[NewFile]) -> None:
+    """Replace the content of several files that belong together.
+
+    All are written and synced before the first gets its name: a full disk changes none of them.
+
+    Raises:
+        OSError: With the name of the file; nothing is left beside it, and nothing was changed
+            unless a name could not be given.
+    """
+    staged: list[tuple[Path, Path]] = []
+    try:
+        for file in files:
+            try:
+                staged.append((_stage(file.path, file.data, mode=file.mode), file.path))
+            except OSError as error:
+                error.filename = str(file.path)
+                raise
+        for temporary, path in staged:
+            temporary.replace(path)
+    except BaseException:
+        for temporary, _ in staged:
+            _forget(temporary)
+        raise
+    for directory in {file.path.parent for file in files}:
+        fsync_directory(directory)
+
+
+def _stage(
+    path: Path,
+    data: bytes,
+    *,
+    mode: int,
+    owner: tuple[int, int] | None = None,
+    temporary_name: str | None = None,
+) -> Path:
+    """Write and sync the new content of a file beside it."""
     name = temporary_name or f".{path.name[:180]}.{secrets.token_hex(6)}.tmp"
     temporary = path.with_name(name)
     descriptor = os.open(
@@ -48,11 +109,15 @@ def atomic_write(
                 os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
-        rename_into_place(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+        _forget(temporary)
         raise
+    return temporary
+
+
+def _forget(temporary: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
 
 
 def rename_into_place(temporary: Path, path: Path) -> None:

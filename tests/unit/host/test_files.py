@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,40 @@ def test_a_failure_leaves_everything_as_it_was(
         files.atomic_write(target, b"new")
     assert target.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_files_that_belong_together_are_replaced_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("key", "certificate", "ca")
+    old = {name: b"old " + name.encode() for name in names}
+    new = {name: b"new " + name.encode() for name in names}
+    for name in names:
+        (tmp_path / name).write_bytes(old[name])
+    wanted = [
+        files.NewFile(path=tmp_path / name, data=data, mode=0o600) for name, data in new.items()
+    ]
+    assert "new key" not in repr(wanted)
+    monkeypatch.setattr(os, "fsync", _full_at(3))
+    with pytest.raises(OSError, match="No space") as caught:
+        files.replace_together(wanted)
+    assert caught.value.filename == str(tmp_path / "ca")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
+    monkeypatch.undo()
+    files.replace_together(wanted)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == new
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+def _full_at(file: int) -> Callable[[int], None]:
+    """An fsync that finds no space at the so many-th file."""
+    calls = itertools.count(1)
+
+    def sync(descriptor: int) -> None:
+        if next(calls) == file:
+            raise OSError(28, "No space left on device")
+
+    return sync
 
 
 def test_the_temporary_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
