@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from ssvm_agent.simulator import commands, rules
 from ssvm_agent.simulator.attache import Attache
 from ssvm_agent.simulator.errors import AgentGoneError, AnswerTimeoutError, ConnectFailedError
-from ssvm_agent.simulator.model import HostStatus, ImageStore, Message
+from ssvm_agent.simulator.model import Fields, HostStatus, ImageStore, Message
 from ssvm_agent.simulator.state import ServerState
 
 
@@ -95,7 +95,7 @@ class Connect:
 
     async def _synchronise(self) -> None:
         """Read both lists of each store; a list that failed says nothing about anything."""
-        listed: set[str] = set()
+        listed: dict[str, Fields] = {}
         complete = True
         for store in self._zone.stores:
             ask: tuple[Callable[[ImageStore], Message], ...]
@@ -106,9 +106,9 @@ class Connect:
                 if answer is None or not answer.result or not isinstance(entries, dict):
                     complete = False
                 else:
-                    listed |= set(entries)
+                    listed |= entries
         if complete:
-            self._state.synchronise(frozenset(listed))
+            self._state.synchronise(listed)
 
     async def _ready(self) -> None:
         host = self._attache.host

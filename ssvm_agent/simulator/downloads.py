@@ -162,6 +162,25 @@ class Download:
         self._ended.set()
         self._notify()
 
+    def found(self, entry: Fields) -> None:
+        """An agent lists the image: it is downloaded, whoever saw to that.
+
+        Args:
+            entry: The image in the agent's list (storage-commands.md 1.3).
+        """
+        if self.status == DOWNLOADED:
+            return
+        self.status, self.error = DOWNLOADED, ""
+        self.last = {
+            "downloadStatus": DOWNLOADED,
+            "downloadPct": 100,
+            "installPath": entry.get("installPath"),
+            "templateSize": entry.get("size"),
+            "templatePhySicalSize": entry.get("physicalSize"),
+        }
+        self._ended.set()
+        self._notify()
+
     async def abort(self, ask: Asking) -> Message:
         """Send ABORT and return the answer; the next accepted answer ends it."""
         return await ask(commands.progress(self.command, "ABORT", self.job_id or ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,7 @@ from ssvm_agent.host.tasks import BackgroundTasks, KeyedLocks
 from ssvm_agent.simulator.attache import Attache
 from ssvm_agent.simulator.downloads import Download
 from ssvm_agent.simulator.errors import NoAgentError
-from ssvm_agent.simulator.model import Host, HostStatus, Message, Violation
+from ssvm_agent.simulator.model import Fields, Host, HostStatus, Message, Violation
 from ssvm_agent.simulator.rules import Finding
 from ssvm_agent.simulator.timing import Timing
 from ssvm_agent.simulator.zone import Zone
@@ -111,9 +111,18 @@ class ServerState:
         name = f"download {download.image.name}"
         download.watcher = self.tasks.start(download.run(self.ask_any), name=name)
 
-    def synchronise(self, listed: frozenset[str]) -> None:
-        """Compare an agent's lists with what is registered (agent-lifecycle.md 2.5 i)."""
+    def synchronise(self, listed: Mapping[str, Fields]) -> None:
+        """Compare an agent's lists with what is registered (agent-lifecycle.md 2.5 i).
+
+        What is not there is downloaded; what is there needs no download.
+        """
+        for download in self.zone.downloads.values():
+            if download.list_key is None:
+                continue
+            entry = listed.get(download.list_key)
+            if entry is None:
+                self.start(download)
+            elif download.watcher is None or download.watcher.done():
+                download.found(entry)
         registered = {download.list_key for download in self.zone.downloads.values()}
-        self.unknown_images |= listed - registered
-        for download in self.zone.unfinished_downloads(listed):
-            self.start(download)
+        self.unknown_images |= listed.keys() - registered

@@ -6,7 +6,6 @@ Data and look-ups only; the rules of finding host rows are those of agent-lifecy
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ssvm_agent.simulator.downloads import Download
@@ -84,9 +83,3 @@ class Zone:
     def _public_name(self, address: str) -> str:
         domain = self.certificate_domain.removeprefix("*.")
         return f"{address.replace('.', '-')}.{domain}" if domain else address
-
-    def unfinished_downloads(self, listed: frozenset[str]) -> Iterator[Download]:
-        """Downloads whose image the agent's lists do not have."""
-        for download in self.downloads.values():
-            if download.list_key is not None and download.list_key not in listed:
-                yield download

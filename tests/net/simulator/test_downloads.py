@@ -99,6 +99,25 @@ async def test_what_is_not_listed_is_downloaded_at_the_next_connect(
     assert downloader.asked == ["START", "PURGE"]
 
 
+async def test_what_is_listed_needs_no_download(start_server: StartServer) -> None:
+    """agent-lifecycle.md 2.5 i: an agent may have installed it without having said so."""
+    server = await start_server(stores=STORES)
+    downloader = Downloader()
+
+    def answer(name: str, fields: dict[str, Any]) -> Answers | None:
+        if name != "ListTemplateCommand":
+            return downloader(name, fields)
+        entry = {"installPath": "template/tmpl/2/200/x", "size": 5, "physicalSize": 3}
+        fields = {"templateInfos": {"tiny": entry}, "result": True}
+        return [{API + "storage.ListTemplateAnswer": {**fields, **ENVELOPE}}]
+
+    download = server.register(name="tiny", url="http://203.0.113.9/tiny.qcow2")
+    async with fake_agent(server.port, startup={}, answer=answer):
+        found = await download.result(deadline_s=10)
+    assert (found["installPath"], found["templateSize"]) == ("template/tmpl/2/200/x", 5)
+    assert (downloader.asked, server.unknown_images) == ([], set())
+
+
 async def test_a_poll_that_finds_no_agent_fails_the_download(start_server: StartServer) -> None:
     """agent-lifecycle.md 3.3."""
     server: ManagementServer = await start_server(stores=STORES)
