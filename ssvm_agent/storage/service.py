@@ -212,6 +212,9 @@ class StoreService:
         store = record.store
         try:
             life = await store.probe(deadline_s=self._patience.probe_s)
+            if life is Life.STALE:
+                # Others work on this mount: what passes by itself is no reason to take it away.
+                life = await store.probe(deadline_s=self._patience.probe_s)
         except StoreUnavailableError:
             if not self._is_given_up(record):
                 raise

@@ -9,6 +9,7 @@ anything (requirements R12). How a store gets mounted and stays alive is the bus
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from ssvm_agent import log
 from ssvm_agent.host.errors import PoolError
 from ssvm_agent.host.pools import DEFAULT_DEADLINE_S, WorkPool
 from ssvm_agent.host.tasks import KeyedLocks
@@ -27,6 +29,8 @@ from ssvm_agent.storage.mounts import MountEntry
 from ssvm_agent.storage.names import NameCache
 
 T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 # How long a store may take for a sign of life.
 PROBE_DEADLINE_S: Final = 10.0
@@ -196,6 +200,8 @@ def _probe(root: Path, mounted: bool) -> Life:
         return Life.NOT_MOUNTED
     except OSError as error:
         if error.errno in _STALE_ERRNOS:
+            name = errno.errorcode[error.errno]
+            log.event(_logger, logging.WARNING, "store is stale", root=root, error=name)
             return Life.STALE
         raise
     return Life.ALIVE

@@ -35,6 +35,7 @@ class FakeKernel:
     root: Path
     mounted: dict[str, str] = field(default_factory=dict)
     life: dict[str, Life | Callable[[], Life]] = field(default_factory=dict)
+    passing: list[Life] = field(default_factory=list)
     refusal: str = ""
     clock: FakeClock = field(default_factory=FakeClock)
     attached: list[Store] = field(default_factory=list)
@@ -77,6 +78,8 @@ class FakeKernel:
             return Life.ALIVE if root.is_dir() else Life.NOT_MOUNTED
         if root.name not in self.mounted:
             return Life.NOT_MOUNTED
+        if self.passing:
+            return self.passing.pop()
         life = self.life[root.name]
         return life if isinstance(life, Life) else life()
 
@@ -200,6 +203,17 @@ async def test_a_host_that_moved_is_found_after_its_old_address_failed(
 async def test_a_host_without_address_is_an_unavailable_store(service: StoreService) -> None:
     with pytest.raises(StoreUnavailableError, match=r"storage\.example cannot be resolved"):
         await service.open(StoreRef(url="nfs://storage.example/e"))
+
+
+async def test_an_error_that_passes_detaches_nothing(
+    kernel: FakeKernel, service: StoreService
+) -> None:
+    """Downloads and copies work on the mount meanwhile."""
+    store = await service.open(REF)
+    kernel.passing = [Life.STALE]
+    assert await service.open(REF) is store
+    assert kernel.programs == ["mount"]
+    assert kernel.attached == [store]
 
 
 async def test_a_stale_mount_is_detached_and_mounted_again(
