@@ -101,7 +101,9 @@ async def scenario(request: pytest.FixtureRequest) -> AsyncIterator[Scenario]:
     passed = request.node.stash.get(_PASSED, False)
     if not passed and lab is not None:
         with contextlib.suppress(TimeoutError):
-            said = await lab.shell.run("journalctl -u cloud.service -n 80 --no-pager", 30)
+            said = await lab.shell.run(
+                "dmesg | tail -20; journalctl -u cloud.service -n 80 --no-pager", 30
+            )
             one.note(said.output)
     one.end("passed" if passed else "FAILED")
     one.write(_REPORTS)
