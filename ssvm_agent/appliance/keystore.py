@@ -99,7 +99,7 @@ class AgentKeystore:
 
         Raises:
             BadRequestError: The parts do not fit together; nothing was changed.
-            ApplianceError: A file cannot be written (nothing was changed), or reads back wrong.
+            ApplianceError: A file cannot be written (the old set stays), or reads back wrong.
         """
         own, *rest = x509.parse_certificates(certificate, "The certificate")
         authorities = (*rest, *x509.parse_certificates(ca_certificates, "The CA certificate"))
