@@ -17,7 +17,7 @@ from ssvm_agent import log
 from ssvm_agent.errors import AgentError
 from ssvm_agent.host.files import atomic_write
 from ssvm_agent.host.pools import WorkPool
-from ssvm_agent.host.systemd import notify
+from ssvm_agent.host.systemd import invocation, notify
 from ssvm_agent.link.status import LinkStatus
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -83,6 +83,8 @@ def as_json(status: LinkStatus) -> bytes:
         "host_id": status.host_id,
         "servers": list(status.servers),
         "avoid": list(status.avoid),
+        # Tells the word of this process from that of the one before, whatever the clock does.
+        "invocation": invocation(),
     }
     return json.dumps(fields, indent=1).encode() + b"\n"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The notification protocol of systemd: readiness, status text and the watchdog.
+"""What systemd and a service of it tell each other: readiness, status, watchdog, invocation.
 
 Does nothing, and says so, when the process was not started by systemd.
 """
@@ -30,6 +30,11 @@ def notify(state: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def invocation() -> str:
+    """Which start of its unit this process belongs to; empty when systemd did not start it."""
+    return os.environ.get("INVOCATION_ID", "")
 
 
 def watchdog_interval_s() -> float | None:

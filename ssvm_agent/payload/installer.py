@@ -241,7 +241,7 @@ class Installer:
         end = self._clock.monotonic() + within_s
         last = "the agent did not start"
         while True:
-            status = await self._link_since(record)
+            status = await self._word_of_the_successor(record)
             if status.get("state") == _READY:
                 return ""
             if status:
@@ -272,13 +272,16 @@ class Installer:
             return await self._turn_back(record, f"{reason}; {why}")
         return await self._confirm(record)
 
-    async def _link_since(self, record: Record) -> dict[str, object]:
-        """What the agent says of its link, if it came to that after the switch.
+    async def _word_of_the_successor(self, record: Record) -> dict[str, object]:
+        """What the agent that runs now says of its link, unless it is the one to be replaced.
 
-        The agent that is on its way out may still write about its own.
+        The one on its way out may still write, and its last word outlives a loss of power. Times
+        do not tell them apart: the clock of a machine may be set back.
         """
+        runs = await self._services.invocation()
         status = await self._blocking(_read_status, self._places.link_status)
-        return status if str(status.get("since", "")) >= record.changed else {}
+        is_it = runs not in {"", record.replaces} and status.get("invocation") == runs
+        return status if is_it else {}
 
     async def _current(self) -> str:
         current = await self._blocking(self._places.release, "current")
@@ -287,7 +290,8 @@ class Installer:
         return current
 
     async def _begin(self, release: str) -> Record:
-        return await self._blocking(journal.begin, release, self._places, self._clock.now())
+        runs = await self._services.invocation()
+        return await self._blocking(journal.begin, release, self._places, self._clock.now(), runs)
 
     def _tell_of_downgrade(self, before: str | None, release: str) -> None:
         if before is not None and _order(release) < _order(before):

@@ -37,6 +37,7 @@ class Record:
         previous: The one an undo would have led to before.
         started: When it began.
         changed: When it came to this stage.
+        replaces: The invocation of the agent that ran when it began.
         reason: Why it was taken back; empty otherwise.
     """
 
@@ -46,6 +47,7 @@ class Record:
     previous: str | None
     started: str
     changed: str
+    replaces: str
     reason: str = ""
 
     def at(self, stage: Stage, now: datetime, reason: str = "") -> Self:
@@ -53,8 +55,8 @@ class Record:
         return replace(self, stage=stage, changed=_text(now), reason=reason)
 
 
-def begin(release: str, places: Places, now: datetime) -> Record:
-    """The record of an installation that begins."""
+def begin(release: str, places: Places, now: datetime, replaces: str) -> Record:
+    """The record of an installation that begins beside a running agent."""
     text = _text(now)
     return Record(
         stage=Stage.STAGED,
@@ -63,6 +65,7 @@ def begin(release: str, places: Places, now: datetime) -> Record:
         previous=places.release("previous"),
         started=text,
         changed=text,
+        replaces=replaces,
     )
 
 
@@ -84,6 +87,7 @@ def read(path: Path) -> Record | None:
             previous=document["previous"],
             started=str(document["started"]),
             changed=str(document["changed"]),
+            replaces=str(document["replaces"]),
             reason=str(document["reason"]),
         )
     except (OSError, ValueError, KeyError, TypeError):

@@ -60,6 +60,17 @@ class Services:
         if self.is_running:
             await self._runner.run(["systemctl", "daemon-reload"], deadline_s=_DEADLINE_S)
 
+    async def invocation(self) -> str:
+        """Which start of the agent is the last one of this boot; empty when there was none."""
+        if not self.is_running:
+            return ""
+        result = await self._runner.run(
+            ["systemctl", "show", "--property=InvocationID", "--value", AGENT],
+            deadline_s=_DEADLINE_S,
+            check=False,
+        )
+        return result.text.strip()
+
     async def restart(self) -> None:
         """Have the agent started anew, and wait for nothing; whether it comes up others see."""
         if self.is_running:

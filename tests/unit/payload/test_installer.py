@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Machine:
         self.runner = FakeRunner(self.react)
         self.said: list[str] = []
         self.broken: set[str | None] = set()
+        self.starts = 1
         self.pool = WorkPool("local disk", threads=1)
         services = Services(self.places, self.runner, is_running=True)
         self.installer = Installer(
@@ -51,13 +53,23 @@ class Machine:
 
     def react(self, argv: list[str]) -> ProgramResult | None:
         if "restart" in argv:
+            self.start()
             works = self.version() not in self.broken
             self.report("ready" if works else "connecting", last_error="no route to host")
+        if "--property=InvocationID" in argv:
+            return ProgramResult(returncode=0, stdout=f"{self.invocation}\n".encode(), stderr=b"")
         return None
 
-    def report(self, state: str, *, age_s: float = 0.0, **more: Any) -> None:
-        since = self.clock.now().timestamp() - age_s
-        fields = {"state": state, "since": _text(since), **more}
+    @property
+    def invocation(self) -> str:
+        """Of the agent that runs."""
+        return f"start {self.starts}" if self.starts else ""
+
+    def start(self) -> None:
+        self.starts += 1
+
+    def report(self, state: str, **more: Any) -> None:
+        fields = {"state": state, "invocation": self.invocation, **more}
         self.places.state.mkdir(parents=True, exist_ok=True)
         self.places.link_status.write_text(json.dumps(fields))
 
@@ -82,12 +94,6 @@ class Machine:
 
     def mend(self) -> Verdict | None:
         return asyncio.run(self.installer.mend(confirm_within_s=30.0))
-
-
-def _text(seconds: float) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 @pytest.fixture(name="machine")
@@ -152,10 +158,43 @@ def test_an_upgrade_without_a_link_goes_back_to_the_release_before(
     assert visible(machine.root) == before
 
 
-def test_the_word_of_the_agent_before_confirms_nothing(machine: Machine, tmp_path: Path) -> None:
-    machine.runner.react = None
-    machine.report("ready", age_s=60.0)
+@pytest.mark.parametrize("starts", [0, 1])
+def test_the_word_of_the_agent_before_confirms_nothing(
+    machine: Machine, tmp_path: Path, starts: int
+) -> None:
+    """Neither while it is on its way out nor when the one that came has said nothing yet."""
+
+    def react(argv: list[str]) -> ProgramResult | None:
+        if "restart" in argv:
+            machine.starts += starts
+            return None
+        return machine.react(argv)
+
+    machine.runner.react = react
+    machine.report("ready")
     done = machine.install(bundle(tmp_path, "1.0"))
+    assert done.outcome is Outcome.ROLLED_BACK
+    assert "did not start" in done.reason
+
+
+def test_a_clock_set_back_does_not_hide_the_link(machine: Machine, tmp_path: Path) -> None:
+    """A boot's clock is the host's until a time server answers."""
+    machine.install(bundle(tmp_path, "1.0"))
+    cut_off(machine, journal.Stage.SWITCHED)
+    machine.clock.wall -= timedelta(hours=2)
+    machine.start()
+    machine.report("ready")
+    done = machine.mend()
+    assert done is not None
+    assert done.outcome is Outcome.INSTALLED
+
+
+def test_the_last_word_before_a_cut_confirms_nothing(machine: Machine, tmp_path: Path) -> None:
+    machine.install(bundle(tmp_path, "1.0"))
+    cut_off(machine, journal.Stage.SWITCHED)
+    machine.starts = 0
+    done = machine.mend()
+    assert done is not None
     assert done.outcome is Outcome.ROLLED_BACK
     assert "did not start" in done.reason
 
@@ -214,7 +253,7 @@ def cut_off(machine: Machine, stage: journal.Stage) -> None:
 def test_the_boot_after_a_cut_waits_for_the_link(machine: Machine, tmp_path: Path) -> None:
     machine.install(bundle(tmp_path, "1.0"))
     cut_off(machine, journal.Stage.SWITCHED)
-    machine.clock.advance(5.0)
+    machine.start()
     machine.report("ready")
     done = machine.mend()
     assert done is not None
@@ -229,7 +268,7 @@ def test_the_boot_after_a_cut_goes_back_when_there_is_no_link(
     for version in ("1.0", "2.0"):
         machine.install(bundle(tmp_path, version))
     cut_off(machine, journal.Stage.SWITCHED)
-    machine.clock.advance(5.0)
+    machine.start()
     machine.report("connecting", last_error="no route to host")
     done = machine.mend()
     assert done is not None
@@ -334,11 +373,11 @@ def test_a_second_installation_at_the_same_time_is_refused(
 ) -> None:
     tree = bundle(tmp_path, "1.0")
 
-    def install_again(argv: list[str]) -> None:
+    def install_again(argv: list[str]) -> ProgramResult | None:
         if "restart" in argv:
             with pytest.raises(PayloadError, match="Another installation"):
                 Machine(machine.root).install(tree)
-            machine.report("ready")
+        return machine.react(argv)
 
     machine.runner.react = install_again
     assert machine.install(tree).outcome is Outcome.INSTALLED
