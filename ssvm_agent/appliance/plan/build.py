@@ -9,6 +9,7 @@ said in the plan's oddities, so a strange text costs what is strange in it and n
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -228,7 +229,19 @@ class _Builder:
         if gateway6 is not None:
             # Differs: boot-and-system.md 2.2. The IPv6 gateway of the text is used.
             routes.append(Route(destination=IPv6Network("::/0"), via=gateway6, dev="eth2"))
-        return tuple(route for route in routes if self._has_reachable_gateway(route, nics))
+        return self._one_each(r for r in routes if self._has_reachable_gateway(r, nics))
+
+    def _one_each(self, routes: Iterable[Route]) -> tuple[Route, ...]:
+        """One route to each network: the last, as the public gateway's replaces one of mgmtcidr."""
+        chosen: dict[IPv4Network | IPv6Network, Route] = {}
+        for route in routes:
+            other = chosen.pop(route.destination, route)
+            if other != route:
+                # Compat: boot-and-system.md 2.4 step 2.
+                self._odd(f"the route to {other.text} by {other.dev} gives way to the one by "
+                          f"{route.dev}")  # fmt: skip
+            chosen[route.destination] = route
+        return tuple(chosen.values())
 
     def _has_reachable_gateway(self, route: Route, nics: dict[str, Interface]) -> bool:
         nic, hop = nics[route.dev], ip_address(route.via)

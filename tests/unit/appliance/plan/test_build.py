@@ -37,6 +37,7 @@ def test_a_sound_text_has_no_oddities() -> None:
         ("mgmtcidr=10.1.32.0/33", "mgmtcidr holds something that is no network"),
         ("mgmtcidr=2001:db8:9::/48", "mgmtcidr 2001:db8:9::/48 is IPv6 and localgw is not"),
         ("mgmtcidr=10.1.34.0/24", "is connected to an interface"),
+        ("mgmtcidr=0.0.0.0/0", "the route to default by eth1 gives way to the one by eth2"),
         ("storageip=10.9.0.2 storagenetmask=255.255.255.0 mtu=99", "mtu is no MTU"),
         ("dns1=dns.example.org", "dns1 is no IP address"),
         ("name=not_a_host_name!", "name is no host name"),
@@ -48,6 +49,17 @@ def test_a_sound_text_has_no_oddities() -> None:
 def test_what_cannot_be_followed_is_said(word: str, sentence: str) -> None:
     """No value is repeated in the sentence unless it is a network."""
     assert any(sentence in oddity for oddity in plan_of(word).oddities)
+
+
+def test_there_is_one_route_to_each_network() -> None:
+    """boot-and-system.md 2.4: a management network that is everything, or named twice."""
+    everywhere = plan_of("mgmtcidr=0.0.0.0/0,10.0.0.0/8,10.0.0.0/8")
+    assert [(route.text, route.dev) for route in everywhere.routes] == [
+        ("default", "eth2"), ("10.0.0.0/8", "eth1"), ("172.16.0.0/12", "eth1"),
+        ("192.168.0.0/16", "eth1"),
+    ]  # fmt: skip
+    alone = plan_of("mgmtcidr=0.0.0.0/0 gateway=null eth2ip=192.168.1.2")
+    assert [(route.text, route.dev) for route in alone.routes] == [("default", "eth1")]
 
 
 def test_dhcp_leaves_the_control_interface_static() -> None:
