@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 
 from aiohttp import web
 
@@ -23,6 +23,7 @@ from ssvm_agent.host.clock import Clock
 from ssvm_agent.host.pools import WorkPool
 from ssvm_agent.storage.errors import NotFoundError, PathEscapeError
 from ssvm_agent.storage.layout import check_relative, is_temporary
+from ssvm_agent.storage.service import StoreService
 from ssvm_agent.storage.stores import Store
 from ssvm_agent.web.copy_guard import Admission, CopyGuard
 from ssvm_agent.web.entrance import Exchange, text_answer
@@ -47,14 +48,6 @@ _logger = logging.getLogger(__name__)
 _SENDING_THREADS: Final = 8
 _OPEN_DEADLINE_S: Final = 20.0
 _METHODS: Final = "GET, HEAD, OPTIONS"
-
-
-class StoreLookup(Protocol):
-    """Finds stores by the name of their directory; implemented by the store service."""
-
-    async def find(self, directory_name: str) -> Store:
-        """The live store, or :class:`~ssvm_agent.storage.errors.NotFoundError`."""
-        ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -85,7 +78,7 @@ class Downloads:
     def __init__(
         self,
         *,
-        stores: StoreLookup,
+        stores: StoreService,
         links: LinkTable,
         guard: CopyGuard,
         clock: Clock,

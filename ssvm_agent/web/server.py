@@ -28,13 +28,14 @@ from ssvm_agent.host.tasks import BackgroundTasks
 from ssvm_agent.masking import Secret
 from ssvm_agent.storage.errors import NotFoundError, StorageError
 from ssvm_agent.storage.layout import check_relative
+from ssvm_agent.storage.service import StoreService
 from ssvm_agent.storage.stores import Store
 from ssvm_agent.web import headers
 from ssvm_agent.web.certificate_shop import CertificateShop
 from ssvm_agent.web.certificate_store import CertificateStore
 from ssvm_agent.web.copy_guard import CopyGuard
 from ssvm_agent.web.counters import WebCounters
-from ssvm_agent.web.downloads import Downloads, StoreLookup
+from ssvm_agent.web.downloads import Downloads
 from ssvm_agent.web.entrance import Entrance, Limits
 from ssvm_agent.web.errors import PublishError
 from ssvm_agent.web.links import Link, LinkTable, key_of_url, link_key
@@ -119,7 +120,7 @@ class WebServices:
         self,
         *,
         settings: WebSettings,
-        stores: StoreLookup,
+        stores: StoreService,
         installer: UploadInstaller,
         publisher: Publisher,
         runner: Runner,

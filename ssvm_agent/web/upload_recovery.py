@@ -26,8 +26,8 @@ from ssvm_agent.storage.errors import (
 from ssvm_agent.storage.layout import TEMPLATES, ImageKind, properties_name
 from ssvm_agent.storage.paths import resolve_inside
 from ssvm_agent.storage.properties import read_file
+from ssvm_agent.storage.service import StoreService
 from ssvm_agent.storage.stores import Store
-from ssvm_agent.web.downloads import StoreLookup
 from ssvm_agent.web.upload_table import (
     KEEP_FINISHED,
     RESTARTED_MESSAGE,
@@ -45,7 +45,7 @@ _ASK_AGAIN_S: Final = 5.0
 async def settle(
     upload: Upload,
     table: UploadTable,
-    stores: StoreLookup,
+    stores: StoreService,
     clock: Clock,
     *,
     on_end: Callable[[Upload], None],
@@ -74,7 +74,7 @@ async def settle(
 
 
 async def _is_installed(
-    upload: Upload, result: UploadResult, stores: StoreLookup, clock: Clock
+    upload: Upload, result: UploadResult, stores: StoreService, clock: Clock
 ) -> bool:
     give_up: datetime = clock.now() + KEEP_FINISHED
     path = PurePosixPath(result.install_path)
