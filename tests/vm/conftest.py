@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from tests.vm.lab.boot_line import boot_line
 from tests.vm.lab.guest import Guest
-from tests.vm.lab.image import Image, build_image
+from tests.vm.lab.image import Image, system_vm_image
 from tests.vm.lab.report import Scenario, table
 from tests.vm.lab.world import World, world
 
@@ -41,9 +41,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def guest_image() -> Image:
+def guest_image() -> Iterator[Image]:
     """The system VM's image, made when it is not cached."""
-    return build_image()
+    with system_vm_image() as image:
+        yield image
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

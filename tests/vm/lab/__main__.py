@@ -12,16 +12,15 @@ from pathlib import Path
 
 from tests.vm.lab.boot_line import boot_line
 from tests.vm.lab.guest import Guest
-from tests.vm.lab.image import build_image
+from tests.vm.lab.image import Image, system_vm_image
 from tests.vm.lab.world import world
 
 
-async def main() -> None:
+async def main(image: Image) -> None:
     """Boot, say how to get in, wait."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    image = build_image()
     folder = Path(tempfile.mkdtemp(prefix="lab", dir="/var/tmp"))
     try:
         async with world(folder) as lab:
@@ -38,5 +37,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        asyncio.run(main())
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError), system_vm_image() as built:
+        asyncio.run(main(built))

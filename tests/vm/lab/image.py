@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -38,20 +42,40 @@ class Image:
         return self.folder / "initrd"
 
 
-def build_image() -> Image:
-    """The image of this source tree; the one before it is thrown away (blocking).
+@contextmanager
+def system_vm_image() -> Iterator[Image]:
+    """The image of this source tree, built if need be; kept while it is in use (blocking).
 
     ``SSVM_VM_IMAGE`` names the folder of one to use as it is.
     """
     if given := os.environ.get("SSVM_VM_IMAGE"):
-        return Image(Path(given))
+        yield Image(Path(given))
+        return
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ssvm-agent"
     folder = home / f"image-{_key()}"
-    if not (folder / "disk.raw").exists():
-        for old in home.glob("image-*"):
-            shutil.rmtree(old)
-        subprocess.run([_SCRIPT, folder], check=True)
-    return Image(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, fcntl.LOCK_SH):
+        if not (folder / "disk.raw").exists():
+            throw_away_images(home)
+            subprocess.run([_SCRIPT, folder], check=True)
+        yield Image(folder)
+
+
+def throw_away_images(home: Path) -> None:
+    """Remove the images nobody uses; each takes most of a gigabyte (blocking)."""
+    for folder in home.glob("image-*"):
+        with contextlib.suppress(BlockingIOError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _key() -> str:
