@@ -133,8 +133,12 @@ def _is_still(path: Path, descriptor: int) -> bool:
 def _runs_agent(pid: int) -> bool:
     # Differs: agent-lifecycle.md 2.1, another program under the number does not keep us from
     # starting. A process that cannot be seen is one of another confinement, not an agent's.
+    process = Path(f"/proc/{pid}")
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+        # The number of a thread, of our own ones too, shows its process there; it is none.
+        if f"\nTgid:\t{pid}\n" not in (process / "status").read_text("ascii", "replace"):
+            return False
+        words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
     except OSError:
         return False
     return is_agent(words) is not None

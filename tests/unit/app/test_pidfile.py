@@ -59,6 +59,21 @@ def test_a_number_another_program_has_in_this_boot_is_replaced(file: Path) -> No
         assert file.read_text() == f"{os.getpid()}\n"
 
 
+def test_the_number_of_a_thread_of_an_agent_is_no_agent_s(file: Path) -> None:
+    """After a power cut it is often a thread of the very agent that starts."""
+    file.parent.mkdir()
+    program = "import threading; t = threading.Thread(target=input); t.start(); print(t.native_id)"
+    with subprocess.Popen(
+        [sys.executable, "-uc", program, "ssvm-agent", "run"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        file.write_bytes(process.stdout.readline())
+        with pid_file(file):
+            assert file.read_text() == f"{os.getpid()}\n"
+        process.communicate(b"\n")
+
+
 @pytest.mark.parametrize("content", ["", "\0\0\0\0"])
 def test_a_file_whose_content_a_power_cut_took_is_replaced(file: Path, content: str) -> None:
     file.parent.mkdir()
