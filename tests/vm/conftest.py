@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from tests.vm.lab.boot_line import boot_line
+from tests.vm.lab.evidence import note_evidence
 from tests.vm.lab.guest import Guest
 from tests.vm.lab.image import Image, system_vm_image
 from tests.vm.lab.report import Scenario, table
@@ -93,19 +93,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def scenario(request: pytest.FixtureRequest) -> AsyncIterator[Scenario]:
     """The report of the test that runs: its timeline, and how long healing took."""
-    lab: World | None = None
-    if "lab" in request.fixturenames:
-        lab = request.getfixturevalue("lab")
     one = Scenario(request.node.name.removeprefix("test_"))
     request.config.stash.setdefault(_SCENARIOS, []).append(one)
     yield one
     passed = request.node.stash.get(_PASSED, False)
-    if not passed and lab is not None:
-        with contextlib.suppress(TimeoutError):
-            said = await lab.shell.run(
-                "dmesg | tail -20; journalctl -u cloud.service -n 80 --no-pager", 30
-            )
-            one.note(said.output)
+    if not passed and "guest" in request.fixturenames:
+        lab: World = request.getfixturevalue("lab")
+        machine: Guest = request.getfixturevalue("guest")
+        await note_evidence(one, lab.shell, machine.console)
     one.end("passed" if passed else "FAILED")
     one.write(_REPORTS)
 

@@ -26,6 +26,7 @@ from ssvm_agent.simulator.zone import Zone
 from tests.vm.lab import channels
 from tests.vm.lab.boot_line import boot_line
 from tests.vm.lab.boots import session_of, up_anew
+from tests.vm.lab.evidence import note_evidence
 from tests.vm.lab.guest import Guest
 from tests.vm.lab.image import Image
 from tests.vm.lab.network import GUESTS, Networks, networks
@@ -60,10 +61,13 @@ class Site:
         return boot_line(self.networks, self.shell.authorized_key, name=name, more=more)
 
     @asynccontextmanager
-    async def guest(self, name: str, line: str = "", *extra: str) -> AsyncIterator[Guest]:
-        """A guest on a disk of its own, powered on.
+    async def guest(
+        self, scenario: Scenario, name: str, line: str = "", *extra: str
+    ) -> AsyncIterator[Guest]:
+        """A guest on a disk of its own, powered on; asked for reasons before it ends in failure.
 
         Args:
+            scenario: The one it is for.
             name: Of its folder.
             line: For the kernel's command line.
             extra: Words for qemu.
@@ -73,7 +77,11 @@ class Site:
         machine = Guest(self.image, folder, boot_line=line, nics=nics, extra=extra)
         try:
             async with machine:
-                yield machine
+                try:
+                    yield machine
+                except Exception:
+                    await note_evidence(scenario, self.shell, machine.console)
+                    raise
         finally:
             await asyncio.to_thread(self.shell.forget)
 
@@ -111,7 +119,7 @@ async def test_the_guest_agent_brings_the_text_of_each_power_on(
 ) -> None:
     """boot-and-system.md 1.4, 4.4: the file outlives the boot; a newer text replaces it."""
     name = "s-1-VM"
-    async with lab.guest("qga", "", *channels.GUEST_AGENT) as guest:
+    async with lab.guest(scenario, "qga", "", *channels.GUEST_AGENT) as guest:
         await channels.send_by_guest_agent(guest.folder, lab.line(name))
         scenario.note("the text was written")
         await lab.up(name)
@@ -146,7 +154,7 @@ async def test_the_virtio_serial_port_brings_text_and_key(lab: Site, scenario: S
     name = "s-2-VM"
     words = lab.line(name).split()
     line = " ".join(word for word in words if not word.startswith("authorized_key="))
-    async with lab.guest("vport", "", *channels.VIRTIO_SERIAL) as guest:
+    async with lab.guest(scenario, "vport", "", *channels.VIRTIO_SERIAL) as guest:
         sending = asyncio.create_task(
             channels.send_by_virtio_serial(guest.folder, line, lab.shell.authorized_key)
         )
@@ -161,13 +169,13 @@ async def test_the_virtio_serial_port_brings_text_and_key(lab: Site, scenario: S
 
 async def test_dmi_strings_bring_the_text(lab: Site, scenario: Scenario) -> None:
     name = "s-3-VM"
-    async with lab.guest("dmi", "", *channels.dmi(lab.folder, lab.line(name))):
+    async with lab.guest(scenario, "dmi", "", *channels.dmi(lab.folder, lab.line(name))):
         await lab.up(name)
         assert await lab.channel() == "DMI strings"
 
 
 async def test_a_guest_without_a_text_says_so_on_its_console(lab: Site, scenario: Scenario) -> None:
-    async with lab.guest("none") as guest:
+    async with lab.guest(scenario, "none") as guest:
         await guest.wait_for_console("No boot text came within 60 s", 180)
         await guest.wait_for_console("start the VM from the management server", 5)
         scenario.note(guest.console[-1000:])
