@@ -135,7 +135,8 @@ def _runs_agent(pid: int) -> bool:
     # starting. A process that cannot be seen is one of another confinement, not an agent's.
     process = Path(f"/proc/{pid}")
     try:
-        # The number of a thread, of our own ones too, shows its process there; it is none.
+        # /proc has an entry for each thread too, with the arguments of its process. A number left
+        # from an earlier boot is often that of a thread of ours.
         if f"\nTgid:\t{pid}\n" not in (process / "status").read_text("ascii", "replace"):
             return False
         words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
